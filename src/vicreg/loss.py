@@ -1,0 +1,355 @@
+"""The VICReg loss, with its gradient in closed form.
+
+Source: Bardes, Ponce, LeCun, "VICReg: Variance-Invariance-Covariance Regularization for
+Self-Supervised Learning", ICLR 2022, arXiv 2105.04906, section 4.1, equations 1 to 6.
+
+For two projections ``z1`` and ``z2`` of n rows and d dimensions, with ``C`` the covariance of one
+branch (over rows, divided by n - 1) and ``S = sqrt(diag(C) + eps)``::
+
+    invariance = mean((z1 - z2)^2)                              over rows and dimensions
+    variance   = mean(max(0, gamma - S)) / 2                    over dimensions, summed over branches
+    covariance = (sum of the squared off-diagonal of C) / d     summed over branches
+    total      = lam * invariance + mu * variance + nu * covariance
+
+NOTE[DIFF] The paper's equation 1 does not halve the variance, and its invariance (equation 5) is a
+mean over rows of squared distances. The authors' code averages the invariance over dimensions too
+and halves the variance; this is the convention here, so that published weights keep their meaning.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vicreg.matmul import fastest_float32
+
+__all__ = ["VICRegLoss", "VICRegTerms", "vicreg_loss"]
+
+
+class VICRegTerms(NamedTuple):
+    """The loss and its three unweighted terms, each a scalar tensor.
+
+    Every field carries a gradient, so a user may weigh the terms anew:
+    ``(terms.invariance + 0.5 * terms.variance).backward()``.
+    """
+
+    total: Tensor
+    invariance: Tensor
+    variance: Tensor
+    covariance: Tensor
+
+
+class _Weights(NamedTuple):
+    lam: float
+    mu: float
+    nu: float
+    gamma: float
+    eps: float
+
+
+def vicreg_loss(
+    z1: Tensor,
+    z2: Tensor,
+    *,
+    lam: float = 25.0,
+    mu: float = 25.0,
+    nu: float = 1.0,
+    gamma: float = 1.0,
+    eps: float = 1e-4,
+) -> VICRegTerms:
+    """VICReg loss of two projections of the same rows.
+
+    Computed in float32 (float64 where an input is float64), whatever the autocast: a covariance
+    above 65504 / n would overflow in float16. The gradient is computed together with the loss;
+    second derivatives are refused.
+
+    Parameters
+    ----------
+    z1, z2 : Tensor, shape (rows, dimensions)
+        Projections of the two views; row i of both comes from the same row of the table.
+        Floating point, at least two rows and one dimension.
+    lam, mu, nu : float
+        Weights of the invariance, variance and covariance terms (equation 6). Not negative.
+    gamma : float
+        Standard deviation below which a dimension is pushed apart (equation 1). Not negative.
+    eps : float
+        Added to the variance inside the square root (equation 2). Positive.
+
+    Returns
+    -------
+    VICRegTerms
+        ``(total, invariance, variance, covariance)``; the last three are not weighted.
+
+    Raises
+    ------
+    TypeError
+        If an input is not a floating point tensor.
+    ValueError
+        If shapes differ or are not (rows >= 2, dimensions >= 1), a value is not finite, or a
+        weight is out of range.
+    RuntimeError
+        In the backward pass, if it is asked for a graph of the gradient (``create_graph=True``).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.loss import vicreg_loss
+    >>> z = torch.tensor([[0.0, 1.0], [2.0, -1.0]], requires_grad=True)
+    >>> terms = vicreg_loss(z, z)
+    >>> float(terms.invariance), float(terms.variance)
+    (0.0, 0.0)
+    >>> float(terms.covariance)  # both off-diagonal entries are -2, over two dimensions, twice
+    8.0
+    >>> terms.total.backward()
+    >>> z.grad.shape
+    torch.Size([2, 2])
+    """
+    weights = _checked_weights(lam=lam, mu=mu, nu=nu, gamma=gamma, eps=eps)
+    _check_projections(z1, z2)
+    terms = VICRegTerms(*_ClosedForm.apply(z1, z2, weights))  # type: ignore[no-untyped-call]
+    # One read of a scalar. A captured CUDA graph must not wait for the device.
+    capturing = z1.is_cuda and torch.cuda.is_current_stream_capturing()
+    if not capturing and not math.isfinite(terms.total.item()):
+        _explain_non_finite(z1, z2)
+    return terms
+
+
+class VICRegLoss(nn.Module):
+    """:func:`vicreg_loss` as a module that keeps its weights.
+
+    Parameters
+    ----------
+    lam, mu, nu, gamma, eps : float
+        See :func:`vicreg_loss`.
+
+    Shape
+    -----
+    - z1, z2: ``(rows, dimensions)``
+    - output: :class:`VICRegTerms` of scalars
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.loss import VICRegLoss
+    >>> criterion = VICRegLoss(nu=0.1)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> z1, z2 = torch.randn(2, 8, 4, generator=generator)
+    >>> bool(criterion(z1, z2).total > 0)
+    True
+    >>> criterion
+    VICRegLoss(lam=25, mu=25, nu=0.1, gamma=1, eps=0.0001)
+    """
+
+    def __init__(
+        self,
+        *,
+        lam: float = 25.0,
+        mu: float = 25.0,
+        nu: float = 1.0,
+        gamma: float = 1.0,
+        eps: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.weights = _checked_weights(lam=lam, mu=mu, nu=nu, gamma=gamma, eps=eps)
+
+    def forward(self, z1: Tensor, z2: Tensor) -> VICRegTerms:
+        return vicreg_loss(z1, z2, **self.weights._asdict())
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value:g}" for name, value in self.weights._asdict().items())
+
+
+class _ClosedForm(torch.autograd.Function):
+    """Loss and gradient in one pass.
+
+    The gradient with respect to ``total`` is made in the forward pass, where the centred rows and
+    the covariance are at hand, so that nothing of size d x d or n x n outlives it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, z1: Tensor, z2: Tensor, weights: _Weights
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        with_gradient = any(ctx.needs_input_grad)
+        (invariance, variance, covariance), ctx.gradient = _closed_form(
+            z1, z2, weights, with_gradient=with_gradient
+        )
+        if with_gradient:
+            ctx.weights = weights
+            ctx.save_for_backward(z1, z2)
+        total = invariance * weights.lam
+        total.add_(variance, alpha=weights.mu).add_(covariance, alpha=weights.nu)
+        return total, invariance, variance, covariance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "vicreg_loss has a closed-form first derivative and no second one: "
+                "call backward() or torch.autograd.grad() without create_graph=True"
+            )
+        z1, z2 = ctx.saved_tensors
+        of_total, *of_terms = gradients
+        gradient, ctx.gradient = ctx.gradient, None  # handed out once, so it may be changed
+        only_total = of_total is not None and all(one is None for one in of_terms)
+        if only_total and gradient is not None:
+            for of_branch in gradient:
+                of_branch *= of_total
+        else:  # the named terms put together anew, or a second pass over a kept graph
+            lam, mu, nu = (
+                (0.0 if of_total is None else float(of_total)) * weight
+                + (0.0 if one is None else float(one))
+                for weight, one in zip(ctx.weights[:3], of_terms, strict=True)
+            )
+            weights = ctx.weights._replace(lam=lam, mu=mu, nu=nu)
+            _, gradient = _closed_form(z1, z2, weights, with_gradient=True)
+            assert gradient is not None
+        of_z1, of_z2 = gradient
+        return of_z1.to(z1.dtype), of_z2.to(z2.dtype), None
+
+
+def _closed_form(
+    z1: Tensor, z2: Tensor, weights: _Weights, *, with_gradient: bool, gram: bool | None = None
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+    """Terms (three scalars) and, if asked for, the gradient of their weighted sum, 2 x (n, d).
+
+    With Z the centred rows of a branch and C = Z'Z / (n - 1)::
+
+        d covariance / dZ = 4 / (d (n - 1)) * Z offdiag(C)
+        d variance   / dZ = -1[S < gamma] / (2 d (n - 1) S) * Z       (column by column)
+
+    Where d > n the d x d matrix is never formed: ``|Z'Z| = |ZZ'|`` in the Frobenius norm, and
+    ``Z (Z'Z) = (ZZ') Z``. ``gram`` forces one side or the other; tests compare them.
+
+    One branch after the other, so that beside the gradients only one (n, d) and one square matrix
+    are held at a time.
+    """
+    rows, dims = z1.shape
+    if gram is None:
+        gram = dims > rows
+    dtype = torch.float64 if torch.float64 in (z1.dtype, z2.dtype) else torch.float32
+    # Autocast would run the products in half precision.
+    with torch.no_grad(), torch.autocast(z1.device.type, enabled=False), fastest_float32():
+        z1, z2 = z1.to(dtype), z2.to(dtype)
+        difference = z1 - z2
+        invariance = torch.linalg.vector_norm(difference).square_().div_(rows * dims)
+        branch = _gram_branch if gram else _covariance_branch
+        # The difference is worked out again below: its memory serves the centred rows in between.
+        scratch = difference
+        variance1, covariance1, of_z1 = branch(_centre(z1, scratch), weights, with_gradient)
+        variance2, covariance2, of_z2 = branch(_centre(z2, scratch), weights, with_gradient)
+        terms = (invariance, variance1.add_(variance2), covariance1.add_(covariance2))
+        if of_z1 is None or of_z2 is None:
+            return terms, None
+        torch.sub(z1, z2, out=difference)
+        of_difference = 2 * weights.lam / (rows * dims)
+        of_z1.add_(difference, alpha=of_difference)
+        of_z2.sub_(difference, alpha=of_difference)
+        return terms, (of_z1, of_z2)
+
+
+def _centre(z: Tensor, out: Tensor) -> Tensor:
+    if z.dtype == torch.float64:  # summed in numpy's order, by which the golden values were made
+        mean = z.new_full((len(z),), 1 / len(z)) @ z
+    else:
+        mean = z.mean(dim=0)
+    return torch.sub(z, mean, out=out)
+
+
+def _covariance_branch(
+    z: Tensor, weights: _Weights, with_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Variance and covariance terms of one centred branch (n, d); their gradient, if wanted."""
+    rows, dims = z.shape
+    products = z.T @ z  # (d, d)
+    diagonal = products.diagonal()
+    deviations = _deviations(diagonal, rows, weights.eps)
+    shortfall = (weights.gamma - deviations).clamp_min_(0)
+    diagonal.zero_()
+    covariance = torch.linalg.vector_norm(products).square_().div_((rows - 1) ** 2 * dims)
+    gradient = None
+    if with_gradient:
+        products *= 4 * weights.nu / (dims * (rows - 1) ** 2)
+        # The variance term multiplies each column of Z by a number: it takes the diagonal.
+        diagonal.copy_(_pull(shortfall, deviations, rows, weights.mu))
+        gradient = z @ products
+    return shortfall.sum().div_(2 * dims), covariance, gradient
+
+
+def _gram_branch(
+    z: Tensor, weights: _Weights, with_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """:func:`_covariance_branch` where d > n, through the products of rows."""
+    rows, dims = z.shape
+    products = z @ z.T  # (n, n)
+    gradient = z.square()  # its memory; vector_norm over the rows takes ten times as long
+    squares = gradient.sum(dim=0)  # (d,)
+    deviations = _deviations(squares, rows, weights.eps)
+    shortfall = (weights.gamma - deviations).clamp_min_(0)
+    covariance = torch.linalg.vector_norm(products).square_() - squares.square().sum()
+    # The difference of two rounded sums can come out below zero.
+    covariance = covariance.clamp_min_(0).div_((rows - 1) ** 2 * dims)
+    if with_gradient:
+        scale = 4 * weights.nu / (dims * (rows - 1) ** 2)
+        torch.mm(products.mul_(scale), z, out=gradient)
+        # ZZ'Z brings the diagonal of C with it: taken off here, column by column.
+        pull = _pull(shortfall, deviations, rows, weights.mu).sub_(squares, alpha=scale)
+        gradient.addcmul_(z, pull)
+    return shortfall.sum().div_(2 * dims), covariance, gradient if with_gradient else None
+
+
+def _deviations(squares: Tensor, rows: int, eps: float) -> Tensor:
+    return (squares / (rows - 1)).add_(eps).sqrt_()
+
+
+def _pull(shortfall: Tensor, deviations: Tensor, rows: int, mu: float) -> Tensor:
+    """What the variance term multiplies the columns of Z by: -mu 1[S < gamma] / (2 d (n - 1) S)."""
+    return torch.sign(shortfall).div_(deviations).mul_(-mu / (2 * len(shortfall) * (rows - 1)))
+
+
+def _checked_weights(*, lam: float, mu: float, nu: float, gamma: float, eps: float) -> _Weights:
+    weights = _Weights(lam, mu, nu, gamma, eps)
+    for name, value in weights._asdict().items():
+        smallest_allowed = value > 0 if name == "eps" else value >= 0
+        if not (smallest_allowed and math.isfinite(value)):
+            rule = "a positive" if name == "eps" else "a non-negative"
+            raise ValueError(f"{name} must be {rule} finite number, however: {name}={value!r}")
+    return weights
+
+
+def _check_projections(z1: Tensor, z2: Tensor) -> None:
+    for name, z in (("z1", z1), ("z2", z2)):
+        if not isinstance(z, Tensor) or not z.is_floating_point():
+            received = z.dtype if isinstance(z, Tensor) else type(z).__name__
+            raise TypeError(f"{name} must be a floating point tensor, however: {received}")
+    if z1.shape != z2.shape:
+        raise ValueError(
+            f"z1 and z2 must have the same shape, however: {tuple(z1.shape)} and {tuple(z2.shape)}"
+        )
+    if z1.dim() != 2 or z1.shape[1] == 0:
+        raise ValueError(
+            f"projections must have the shape (rows, dimensions), however: {tuple(z1.shape)}"
+        )
+    if z1.shape[0] < 2:
+        raise ValueError(
+            "variance and covariance need at least two rows in a batch, "
+            f"however: rows={z1.shape[0]}"
+        )
+
+
+def _explain_non_finite(z1: Tensor, z2: Tensor) -> None:
+    for name, z in (("z1", z1), ("z2", z2)):
+        bad = int((~torch.isfinite(z)).sum())
+        if bad:
+            raise ValueError(
+                f"{name} must be finite, however: {bad} of {z.numel()} entries are NaN or infinite"
+            )
+    largest = max(float(z1.detach().abs().max()), float(z2.detach().abs().max()))
+    raise ValueError(
+        "the loss overflows float32: projections must be of a moderate size, "
+        f"however: the largest entry is {largest:.3g}"
+    )
