@@ -1,0 +1,282 @@
+"""The configuration of a fit: one frozen, validated dataclass, and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["PRESETS", "Config", "config_from", "preset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a fit, apart from the data, the seed and the machine.
+
+    Parameters
+    ----------
+    n_components
+        Width of the embedding.
+    hidden
+        Widths of the encoder's hidden layers; empty for a single dense layer.
+    projector
+        Widths of the projector's layers, the last one the projection's; empty for no projector.
+    skip
+        Add a linear map from the input straight to the embedding.
+    batch_norm
+        Batch normalisation in hidden layers.
+    final_relu
+        A ReLU after the last layer of encoder and projector (the seed); without it these last
+        layers are linear, without bias in the projector (the paper).
+    shared_weights
+        One network for both views; otherwise one each, and the embedding is the two's mean.
+    swap
+        Share of entries that a view takes from another row of the same column.
+    mask
+        Share of entries that a view replaces by the column's mean (or the unknown category).
+    noise
+        Standard deviation of the Gaussian noise that a view adds, in units of the column's own.
+    sides
+        Whether both views are corrupted, or only the second.
+    lam
+        Weight of the invariance term.
+    mu
+        Weight of the variance term.
+    nu
+        Weight of the covariance term.
+    gamma
+        Standard deviation that the variance term asks of every dimension.
+    eps
+        Floor inside the variance term's root.
+    steps
+        Optimiser steps, at the most.
+    batch_size
+        Rows in a batch.
+    optimizer
+        AdamW, Adam or LARS.
+    lr
+        Peak learning rate.
+    betas
+        Decay rates of the first and second moment (AdamW, Adam); LARS takes the first as momentum.
+    weight_decay
+        Decay of weight matrices; never of biases and normalisation.
+    warmup
+        Share of the steps over which the learning rate rises; after it a cosine leads to zero.
+    constant_lr
+        Keep the learning rate at its peak after the warm-up.
+    clip_norm
+        Norm to which the gradient is clipped; 0 for none.
+    validation_fraction
+        Share of the rows held out to decide when to stop; 0 for none.
+    patience
+        Evaluations without a better held-out loss before the fit stops; 0 for never.
+    """
+
+    n_components: int = 128
+    hidden: tuple[int, ...] = (256,)
+    projector: tuple[int, ...] = (256, 256, 256)
+    skip: bool = True
+    batch_norm: bool = True
+    final_relu: bool = False
+    shared_weights: bool = True
+    swap: float = 0.3
+    mask: float = 0.0
+    noise: float = 0.0
+    sides: Literal["both", "one"] = "both"
+    lam: float = 25.0
+    mu: float = 25.0
+    nu: float = 1.0
+    gamma: float = 1.0
+    eps: float = 1e-4
+    steps: int = 1500
+    batch_size: int = 256
+    optimizer: Literal["adamw", "adam", "lars"] = "adamw"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    constant_lr: bool = False
+    clip_norm: float = 10.0
+    validation_fraction: float = 0.1
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "projector", "betas"):  # lists come from JSON and the command line
+            value = getattr(self, name)
+            if isinstance(value, list | tuple):
+                object.__setattr__(self, name, tuple(value))
+        for name, rule in _RULES.items():
+            rule(name, getattr(self, name))
+        _check_widths("hidden", self.hidden)
+        _check_widths("projector", self.projector)
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers, however: betas={self.betas!r}")
+        for beta in self.betas:
+            _number(0, 1, include_high=False)("betas", beta)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Field names and values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # NOTE[DIFF] The paper's projector has three layers of 8192 units for images; a table's
+    # embedding is a twentieth of a ResNet's.
+    "paper": {
+        "hidden": (512,),
+        "projector": (1024, 1024, 1024),
+        "skip": False,
+        "optimizer": "lars",
+        "lr": 0.2,
+        "weight_decay": 1e-6,
+        "clip_norm": 0.0,
+    },
+    # The research code that the project grew from. NOTE[DIFF] It had no corruption at all, and
+    # then both branches see the same rows; so do they here. Its loss is replaced by the exact one.
+    "seed": {
+        "n_components": 50,
+        "hidden": (),
+        "projector": (100,),
+        "skip": False,
+        "batch_norm": False,
+        "final_relu": True,
+        "shared_weights": False,
+        "swap": 0.0,
+        "eps": 0.01,
+        "steps": 300,
+        "batch_size": 20,
+        "optimizer": "adam",
+        "lr": 0.01,
+        "betas": (0.9, 0.99),
+        "weight_decay": 0.0,
+        "warmup": 0.0,
+        "constant_lr": True,
+        "clip_norm": 0.0,
+        "validation_fraction": 0.0,
+        "patience": 0,
+    },
+}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Arguments of a named configuration: ``"default"``, ``"paper"`` or ``"seed"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset.
+
+    Examples
+    --------
+    >>> from vicreg import VICReg
+    >>> from vicreg.config import preset
+    >>> VICReg(**preset("seed")).shared_weights
+    False
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, however: preset={name!r}")
+    return dict(PRESETS[name])
+
+
+def config_from(values: dict[str, Any]) -> Config:
+    """A configuration from stored values; names it does not know are refused."""
+    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
+    if unknown:
+        raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
+    return Config(**values)
+
+
+class _Rule:
+    """A check of one value that names the argument, the rule and the value received."""
+
+    def __call__(self, name: str, value: object) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Number(_Rule):
+    low: float
+    high: float
+    include_low: bool
+    include_high: bool
+    whole: bool
+
+    def __call__(self, name: str, value: object) -> None:
+        import numbers
+
+        kind = numbers.Integral if self.whole else numbers.Real
+        within = (
+            isinstance(value, kind)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and (value >= self.low if self.include_low else value > self.low)
+            and (value <= self.high if self.include_high else value < self.high)
+        )
+        if not within:
+            raise ValueError(f"{name} must be {self._words()}, however: {name}={value!r}")
+
+    def _words(self) -> str:
+        noun = "an integer" if self.whole else "a finite number"
+        low = f"{'at least' if self.include_low else 'above'} {self.low:g}"
+        if math.isinf(self.high):
+            return f"{noun} {low}"
+        return f"{noun} {low} and {'at most' if self.include_high else 'below'} {self.high:g}"
+
+
+def _number(
+    low: float,
+    high: float = math.inf,
+    *,
+    include_low: bool = True,
+    include_high: bool = True,
+    whole: bool = False,
+) -> _Number:
+    return _Number(low, high, include_low, include_high, whole)
+
+
+@dataclass(frozen=True)
+class _OneOf(_Rule):
+    options: tuple[object, ...]
+
+    def __call__(self, name: str, value: object) -> None:
+        if value not in self.options or (True in self.options and not isinstance(value, bool)):
+            options = ", ".join(repr(option) for option in self.options)
+            raise ValueError(f"{name} must be one of {options}, however: {name}={value!r}")
+
+
+_FLAG = _OneOf((True, False))
+_RULES: dict[str, _Rule] = {
+    "n_components": _number(1, whole=True),
+    "skip": _FLAG,
+    "batch_norm": _FLAG,
+    "final_relu": _FLAG,
+    "shared_weights": _FLAG,
+    "swap": _number(0, 1),
+    "mask": _number(0, 1),
+    "noise": _number(0),
+    "sides": _OneOf(("both", "one")),
+    "lam": _number(0),
+    "mu": _number(0),
+    "nu": _number(0),
+    "gamma": _number(0),
+    "eps": _number(0, include_low=False),
+    "steps": _number(1, whole=True),
+    "batch_size": _number(2, whole=True),
+    "optimizer": _OneOf(("adamw", "adam", "lars")),
+    "lr": _number(0, include_low=False),
+    "weight_decay": _number(0),
+    "warmup": _number(0, 1),
+    "constant_lr": _FLAG,
+    "clip_norm": _number(0),
+    "validation_fraction": _number(0, 0.5),
+    "patience": _number(0, whole=True),
+}
+
+
+def _check_widths(name: str, widths: object) -> None:
+    if not isinstance(widths, tuple):
+        raise ValueError(f"{name} must be a sequence of widths, however: {name}={widths!r}")
+    for width in widths:
+        _number(1, whole=True)(name, width)

@@ -1,0 +1,210 @@
+"""The composition root: configuration and data to a fitted embedder."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vicreg.networks import Encoder, JointEmbedding, projector
+from vicreg.progress import ProgressBar
+from vicreg.sources import take_rows
+from vicreg.table import TableEncoder
+from vicreg.training import History, embed, train
+from vicreg.views import corruption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from vicreg.config import Config
+    from vicreg.sources import Source
+
+__all__ = ["Embedder", "build_network", "fit_embedder"]
+
+#: Rows that are encoded and embedded at a time.
+BLOCK_ROWS = 65_536
+#: Fewer held-out rows than this decide nothing.
+FEWEST_HELD_OUT = 20
+#: Multiplications of a step's largest matrix product above which a second thread pays.
+WORK_FOR_THREADS = 50e6
+
+
+@dataclass
+class Embedder:
+    """A fitted table encoder and network."""
+
+    config: Config
+    table: TableEncoder
+    network: JointEmbedding
+    history: History
+    notes: list[str] = field(default_factory=list)
+    n_threads: int = 1
+
+    def embed(self, source: Source) -> NDArray[np.float32]:
+        """Embedding (rows, n_components) of a table with the fitted columns."""
+        device = next(self.network.parameters()).device
+        blocks = []
+        with _threads(self.n_threads):
+            for start in range(0, source.shape[0], BLOCK_ROWS):
+                stop = min(start + BLOCK_ROWS, source.shape[0])
+                rows = self.table.transform(take_rows(source, np.arange(start, stop)))
+                blocks.append(embed(self.network, rows.to(device)).cpu().numpy())
+        return np.concatenate(blocks)
+
+
+def fit_embedder(
+    source: Source,
+    config: Config,
+    *,
+    seed: int,
+    device: str = "auto",
+    n_threads: int | None = None,
+    verbose: bool = False,
+    untrained: bool = False,
+) -> Embedder:
+    """Encode a table and train a network on it.
+
+    Parameters
+    ----------
+    source : Source
+        At least two rows.
+    config : Config
+    seed : int
+        Everything random follows from it.
+    device : str
+        ``"auto"`` takes a GPU if there is one.
+    n_threads : int, optional
+        CPU threads; by default a rule from the size of the work.
+    verbose : bool
+        Show a progress bar.
+    untrained : bool
+        Leave the network as initialised: a control for what training adds.
+
+    Raises
+    ------
+    ValueError
+        If the table has fewer than two rows or no usable column.
+    """
+    n_rows = source.shape[0]
+    if n_rows < 2:
+        raise ValueError(
+            "at least two rows are needed to learn an embedding, "
+            f"however: n_samples={n_rows} (1 sample)"
+        )
+    place = _device(device)
+    generator = torch.Generator(place).manual_seed(seed)
+    order = np.random.default_rng(seed).permutation(n_rows)
+    n_held_out = round(config.validation_fraction * n_rows)
+    if n_held_out < FEWEST_HELD_OUT:
+        n_held_out = 0
+    # Statistics come from training rows only: a held-out row must be new to the encoder too.
+    held_out_source = take_rows(source, np.sort(order[:n_held_out]))
+    training_source = take_rows(source, np.sort(order[n_held_out:]))
+    table = TableEncoder.fit(training_source)
+    rows = table.transform(training_source).to(place)
+    held_out = table.transform(held_out_source).to(place) if n_held_out else None
+    notes = list(table.notes)
+    if len(rows) < config.batch_size:
+        notes.append(
+            f"batch_size lowered from {config.batch_size} to {len(rows)}: "
+            "there are no more training rows"
+        )
+        config = replace(config, batch_size=len(rows))
+
+    network = build_network(table, config, seed).to(place)
+    threads = n_threads if n_threads is not None else _enough_threads(table, config)
+    embedder = Embedder(config, table, network, History(), notes, threads)
+    if untrained:
+        return embedder
+    bar = ProgressBar(config.steps) if verbose else nullcontext(None)
+    with _threads(threads), bar as observe:
+        embedder.history = train(
+            network,
+            rows,
+            held_out,
+            table.layout.to(place),
+            corruption(swap=config.swap, mask=config.mask, noise=config.noise),
+            config,
+            generator=generator,
+            observe=observe,
+        )
+    if embedder.history.stopped == "early":
+        notes.append(
+            f"stopped early at step {embedder.history.moments[-1].step} of {config.steps}: "
+            f"the held-out loss was best at step {embedder.history.best_step}"
+        )
+    elif embedder.history.stopped == "interrupted":
+        notes.append("interrupted from the keyboard: trained only in part")
+    return embedder
+
+
+def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedding:
+    """The network of a configuration for a table's columns, freshly initialised."""
+    branches = 1 if config.shared_weights else 2
+    # Layers initialise themselves from the global generator: it is lent a seed and given back.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        encoders = [
+            Encoder(
+                table.n_numbers,
+                table.cardinalities,
+                hidden=config.hidden,
+                n_components=config.n_components,
+                batch_norm=config.batch_norm,
+                final_relu=config.final_relu,
+                skip=config.skip,
+            )
+            for _ in range(branches)
+        ]
+        projectors = [
+            projector(
+                config.n_components,
+                config.projector,
+                batch_norm=config.batch_norm,
+                final_relu=config.final_relu,
+            )
+            for _ in range(branches)
+        ]
+    return JointEmbedding(encoders, projectors)
+
+
+def _enough_threads(table: TableEncoder, config: Config) -> int:
+    """One thread for small products, where waiting for a second one costs more than it does."""
+    widths = [
+        table.n_numbers + len(table.cardinalities),
+        *config.hidden,
+        config.n_components,
+        *config.projector,
+    ]
+    largest = max(one * other for one, other in zip(widths, widths[1:], strict=False))
+    work = 2 * config.batch_size * largest
+    return 1 if work < WORK_FOR_THREADS else torch.get_num_threads()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(
+            f"device must be 'auto', 'cpu' or 'cuda', however: device={name!r}"
+        ) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"there is no GPU here, however: device={name!r}")
+    return device
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

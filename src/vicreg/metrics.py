@@ -1,0 +1,142 @@
+"""Scores of embeddings: with labels, and without.
+
+Every function takes a matrix (rows, dimensions) as an array and returns a number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score, balanced_accuracy_score, silhouette_score
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.floating]
+    Labels = NDArray[np.generic]
+
+__all__ = [
+    "LabelledSplit",
+    "ari",
+    "cluster",
+    "effective_rank",
+    "knn_accuracy",
+    "linear_accuracy",
+    "silhouette",
+]
+
+SILHOUETTE_ROWS = 2000
+
+
+class LabelledSplit(NamedTuple):
+    """Labels and the positions of the rows that a probe is trained and scored on, fold by fold."""
+
+    labels: Labels
+    folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+    @classmethod
+    def held_out(
+        cls, labels: Labels, train: NDArray[np.intp], test: NDArray[np.intp]
+    ) -> LabelledSplit:
+        """One fold: trained on ``train``, scored on ``test``."""
+        return cls(labels, [(train, test)])
+
+    @classmethod
+    def crossed(cls, labels: Labels, random_state: int) -> LabelledSplit | None:
+        """Up to five stratified folds; None if a class has a single row."""
+        smallest = int(np.unique(labels, return_counts=True)[1].min())
+        if smallest < 2:
+            return None
+        folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=random_state)
+        return cls(labels, list(folds.split(np.zeros(len(labels)), labels)))
+
+
+def silhouette(embedding: Matrix, labels: Labels, *, random_state: int = 0) -> float:
+    """Mean silhouette of rows by label, euclidean, over at most 2,000 rows.
+
+    Source: Rousseeuw, "Silhouettes", J. Comput. Appl. Math. 20 (1987). From -1 to 1; nan where
+    there are fewer than two labels, or as many as rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.metrics import silhouette
+    >>> round(silhouette(np.array([[0.0], [0.1], [9.0], [9.1]]), np.array([0, 0, 1, 1])), 2)
+    0.99
+    """
+    if len(embedding) > SILHOUETTE_ROWS:
+        chosen = np.random.default_rng(random_state).permutation(len(embedding))[:SILHOUETTE_ROWS]
+        embedding, labels = embedding[chosen], labels[chosen]
+    if not 1 < len(np.unique(labels)) < len(embedding):
+        return float("nan")
+    return float(silhouette_score(embedding, labels))
+
+
+def knn_accuracy(embedding: Matrix, split: LabelledSplit, *, neighbours: int = 10) -> float:
+    """Balanced accuracy of a k-nearest-neighbour classifier (euclidean), mean over folds."""
+    scores = []
+    for train, test in split.folds:
+        model = KNeighborsClassifier(min(neighbours, len(train)))
+        model.fit(embedding[train], split.labels[train])
+        scores.append(_balanced_accuracy(split.labels[test], model.predict(embedding[test])))
+    return float(np.mean(scores))
+
+
+def linear_accuracy(embedding: Matrix, split: LabelledSplit) -> float:
+    """Balanced accuracy of a logistic regression on standardised embeddings, mean over folds."""
+    scores = []
+    for train, test in split.folds:
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, tol=1e-3))
+        model.fit(embedding[train], split.labels[train])
+        scores.append(_balanced_accuracy(split.labels[test], model.predict(embedding[test])))
+    return float(np.mean(scores))
+
+
+def cluster(embedding: Matrix, n_clusters: int, *, random_state: int = 0) -> NDArray[np.intp]:
+    """k-means clusters of the rows, the best of ten starts."""
+    model = KMeans(n_clusters, n_init=10, random_state=random_state)
+    return np.asarray(model.fit_predict(embedding), dtype=np.intp)
+
+
+def ari(embedding: Matrix, labels: Labels, *, random_state: int = 0) -> float:
+    """Adjusted Rand index of k-means (k = number of labels) against the labels.
+
+    Source: Hubert, Arabie, "Comparing partitions", J. Classification 2 (1985). 1 for the same
+    partition, 0 for chance.
+    """
+    found = cluster(embedding, len(np.unique(labels)), random_state=random_state)
+    return float(adjusted_rand_score(labels, found))
+
+
+def effective_rank(embedding: Matrix) -> float:
+    """Effective rank of the centred embedding: exp of the entropy of its singular values.
+
+    Source: Garrido, Balestriero, Najman, LeCun, "RankMe", ICML 2023, arXiv 2210.02885, equation 1.
+    NOTE[DIFF] RankMe does not centre; a constant embedding should have rank 0, not 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.metrics import effective_rank
+    >>> round(effective_rank(np.vstack([np.eye(3), -np.eye(3)])), 3)
+    3.0
+    """
+    centred = np.asarray(embedding, dtype=np.float64)
+    centred = centred - centred.mean(axis=0)
+    values = np.linalg.svd(centred, compute_uv=False)
+    if values.size == 0 or values[0] <= 1e-12:
+        return 0.0
+    shares = values / values.sum()
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _balanced_accuracy(truth: Labels, predicted: Labels) -> float:
+    return float(balanced_accuracy_score(truth, predicted))

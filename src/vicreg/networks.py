@@ -1,0 +1,226 @@
+"""Encoder, projector, and the two of them on two views.
+
+Source: arXiv 2105.04906, section 4.2 (encoder and expander), section 5.1 (their layers: linear,
+batch normalisation, ReLU; the last layer linear), table 5 (networks that do not share weights).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Encoder", "JointEmbedding", "Rows", "TableLinear", "projector"]
+
+
+class Rows(NamedTuple):
+    """Encoded rows of a table: the numbers (rows, p) and the category codes (rows, q)."""
+
+    numbers: Tensor
+    codes: Tensor
+
+    def take(self, index: Tensor | slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.numbers[index], self.codes[index])
+
+    def to(self, device: torch.device) -> Rows:
+        """The rows on another device."""
+        return Rows(self.numbers.to(device), self.codes.to(device))
+
+    def __len__(self) -> int:  # the number of rows, not of fields
+        return self.numbers.shape[0]
+
+
+class TableLinear(nn.Module):
+    """A linear map of a table's rows: of its numbers, plus one learnt row per category code.
+
+    The same as a linear map of the numbers beside one-hot codes, without ever making those.
+
+    Parameters
+    ----------
+    n_numbers : int
+        Numeric columns, p.
+    cardinalities : sequence of int
+        Number of codes of each categorical column, q in all, the bucket 0 counted.
+    out_features : int
+        Width of the result.
+    bias : bool
+        Add a learnt constant.
+
+    Shape
+    -----
+    - rows: numbers ``(rows, p)`` float32, codes ``(rows, q)`` integer
+    - output: ``(rows, out_features)``
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.networks import Rows, TableLinear
+    >>> layer = TableLinear(3, [4, 2], 5)
+    >>> rows = Rows(torch.zeros(7, 3), torch.ones(7, 2, dtype=torch.int32))
+    >>> layer(rows).shape
+    torch.Size([7, 5])
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self, n_numbers: int, cardinalities: Sequence[int], out_features: int, *, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.n_numbers = n_numbers
+        n_codes = sum(cardinalities)
+        # What a dense layer over [numbers, one-hot codes] has as fan-in: a row has one code per
+        # categorical column that is not zero.
+        bound = 1 / math.sqrt(max(1, n_numbers + len(cardinalities)))
+        self.weight = nn.Parameter(torch.empty(out_features, n_numbers).uniform_(-bound, bound))
+        self.codes = nn.Parameter(torch.empty(n_codes, out_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None
+        starts = [sum(cardinalities[:column]) for column in range(len(cardinalities))]
+        self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int32), persistent=False)
+
+    def forward(self, rows: Rows) -> Tensor:
+        if rows.codes.shape[1] == 0:
+            return F.linear(rows.numbers, self.weight, self.bias)
+        of_codes = F.embedding_bag(rows.codes + self.offsets, self.codes, mode="sum")
+        if self.bias is not None:
+            of_codes = of_codes + self.bias
+        if self.n_numbers == 0:
+            return of_codes
+        return torch.addmm(of_codes, rows.numbers, self.weight.T)
+
+
+class Encoder(nn.Module):
+    """The network that is kept: rows of a table to their embedding.
+
+    Parameters
+    ----------
+    n_numbers, cardinalities
+        The table, see :class:`TableLinear`.
+    hidden : sequence of int
+        Widths of the hidden layers, each linear, batch normalisation (if asked for), ReLU.
+    n_components : int
+        Width of the embedding, k.
+    batch_norm, final_relu, skip : bool
+        See :class:`vicreg.config.Config`.
+
+    Shape
+    -----
+    - rows: :class:`Rows` of n rows
+    - output: ``(n, k)``
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.networks import Encoder, Rows
+    >>> encoder = Encoder(3, [], hidden=[8], n_components=2)
+    >>> encoder(Rows(torch.zeros(5, 3), torch.zeros(5, 0, dtype=torch.int32))).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        n_numbers: int,
+        cardinalities: Sequence[int],
+        *,
+        hidden: Sequence[int],
+        n_components: int,
+        batch_norm: bool = True,
+        final_relu: bool = False,
+        skip: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [*hidden, n_components]
+        self.first = TableLinear(n_numbers, cardinalities, widths[0])
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [*_between(before, batch_norm=batch_norm), nn.Linear(before, after)]
+        if final_relu:
+            layers.append(nn.ReLU())
+        self.rest = nn.Sequential(*layers)
+        self.skip = TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
+
+    def forward(self, rows: Rows) -> Tensor:
+        embedding: Tensor = self.rest(self.first(rows))
+        if self.skip is not None:
+            embedding = embedding + self.skip(rows)
+        return embedding
+
+
+def projector(
+    n_components: int, widths: Sequence[int], *, batch_norm: bool = True, final_relu: bool = False
+) -> nn.Sequential:
+    """The network that only training uses: an embedding (n, k) to its projection (n, widths[-1]).
+
+    Hidden layers are linear, batch normalisation, ReLU; the last one is linear without bias, as in
+    the paper, or linear and ReLU with ``final_relu``. Without widths it is the identity.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.networks import projector
+    >>> projector(4, [16, 16])(torch.zeros(5, 4)).shape
+    torch.Size([5, 16])
+    """
+    layers: list[nn.Module] = []
+    for depth, (before, after) in enumerate(zip([n_components, *widths], widths, strict=False)):
+        if depth:
+            layers += _between(before, batch_norm=batch_norm)
+        is_last = depth == len(widths) - 1
+        # Batch normalisation takes any constant away again.
+        bias = final_relu if is_last else not batch_norm
+        layers.append(nn.Linear(before, after, bias=bias))
+    if final_relu and layers:
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+class JointEmbedding(nn.Module):
+    """Encoder and projector on two views, with shared weights or with two networks.
+
+    With separate networks the embedding of a row is the mean of the two encoders' outputs: the
+    loss pulls both towards the same projection, and neither branch is the better one.
+
+    Shape
+    -----
+    - ``forward(view1, view2)``: two projections ``(n, d)``
+    - ``embed(rows)``: ``(n, k)``
+    """
+
+    def __init__(
+        self, encoders: Sequence[Encoder], projectors: Sequence[nn.Module]
+    ) -> None:
+        super().__init__()
+        assert len(encoders) == len(projectors) and len(encoders) in (1, 2)
+        self.encoders = nn.ModuleList(encoders)
+        self.projectors = nn.ModuleList(projectors)
+
+    def forward(self, view1: Rows, view2: Rows) -> tuple[Tensor, Tensor]:
+        if len(self.encoders) == 2:
+            z1 = self.projectors[0](self.encoders[0](view1))
+            z2 = self.projectors[1](self.encoders[1](view2))
+            return z1, z2
+        # One pass of both views: half the kernel launches. Batch normalisation then takes its
+        # statistics over both. NOTE[DIFF] The authors' code passes the views one by one.
+        both = Rows(
+            torch.cat((view1.numbers, view2.numbers)), torch.cat((view1.codes, view2.codes))
+        )
+        z1, z2 = self.projectors[0](self.encoders[0](both)).chunk(2)
+        return z1, z2
+
+    def embed(self, rows: Rows) -> Tensor:
+        """Embedding of rows (n, k): the encoder's output, or the mean of the two encoders'."""
+        embedding: Tensor = self.encoders[0](rows)
+        for encoder in self.encoders[1:]:
+            embedding = embedding + encoder(rows)
+        return embedding / len(self.encoders)
+
+
+def _between(width: int, *, batch_norm: bool) -> list[nn.Module]:
+    return [nn.BatchNorm1d(width), nn.ReLU()] if batch_norm else [nn.ReLU()]

@@ -1,0 +1,174 @@
+"""Where a table comes from: an array, a data frame, a sparse matrix, or a CSV or Parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import scipy.sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Source", "column_names", "drop_columns", "read", "read_file", "take_rows"]
+
+#: What the rest of the package works on: a numeric or object array (rows, columns), or a frame.
+Source: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
+
+
+def read(data: object) -> Source:
+    """Any accepted input as an array (rows, columns) or a narwhals frame.
+
+    Parameters
+    ----------
+    data
+        A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix (made
+        dense), or the path of a CSV or Parquet file.
+
+    Raises
+    ------
+    TypeError
+        If the input is none of these.
+    ValueError
+        If it has no rows or no columns, has not two dimensions, repeats a column's name, or is
+        complex.
+
+    Examples
+    --------
+    >>> from vicreg.sources import read
+    >>> read([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    if isinstance(data, str | Path):
+        data = read_file(Path(data))
+    if isinstance(data, nw.DataFrame):
+        return _checked_frame(data)
+    if scipy.sparse.issparse(data):
+        data = data.toarray()  # type: ignore[attr-defined]
+    frame = nw.from_native(data, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return _checked_frame(frame)
+    if isinstance(frame, nw.LazyFrame):
+        raise TypeError("the table must be in memory, however: a lazy frame; call .collect() first")
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"the table's rows must have the same length: {error}") from None
+    return _checked_array(array, data)
+
+
+def read_file(path: Path) -> nw.DataFrame[Any]:
+    """A CSV or Parquet file, by its suffix, as a frame.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the suffix is neither, or the content is not what the suffix says.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a CSV or Parquet file")
+    import pyarrow as pa
+
+    suffix = path.suffix.lower()
+    try:
+        if suffix in (".parquet", ".pq"):
+            import pyarrow.parquet
+
+            table = pyarrow.parquet.read_table(path)
+        elif suffix in (".csv", ".tsv", ".txt"):
+            table = _read_csv(path, "," if suffix == ".csv" else "\t")
+        else:
+            raise ValueError(
+                f"a table's file must end in .csv, .tsv or .parquet, however: {path.name}"
+            )
+    except pa.ArrowException as error:
+        kind = "Parquet" if suffix in (".parquet", ".pq") else "CSV"
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is not a readable {kind} file: {reason}") from None
+    return _checked_frame(nw.from_native(table, eager_only=True))
+
+
+def column_names(source: Source) -> tuple[str, ...]:
+    """The columns' names; ``x0``, ``x1``, ... for an array."""
+    if isinstance(source, nw.DataFrame):
+        return tuple(source.columns)
+    return tuple(f"x{column}" for column in range(source.shape[1]))
+
+
+def take_rows(source: Source, index: NDArray[np.intp]) -> Source:
+    """Some of the rows, in the order given."""
+    return source[index] if isinstance(source, np.ndarray) else source[index, :]
+
+
+def drop_columns(frame: nw.DataFrame[Any], names: Sequence[str]) -> nw.DataFrame[Any]:
+    """A frame without the named columns; names that it lacks are passed over."""
+    return frame.drop([name for name in names if name in frame.columns])
+
+
+def _read_csv(path: Path, delimiter: str) -> Any:
+    import pyarrow.csv
+
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty")
+    with path.open("rb") as file:
+        if b"\0" in file.read(4096):
+            raise ValueError(f"{path} is not a readable CSV file: it holds binary data")
+    return pyarrow.csv.read_csv(
+        path,
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            strings_can_be_null=True,
+            null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A", "?"],
+        ),
+    )
+
+
+def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
+    names = [str(name) for name in frame.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"column names must be unique, however: {_listed(repeated)} more than once")
+    _check_shape(frame.shape)
+    return frame
+
+
+def _checked_array(array: NDArray[Any], data: object) -> NDArray[Any]:
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: the table's numbers must be real\n{array}")
+    if array.ndim == 0:
+        raise TypeError(
+            "the table must be an array, a frame, a sparse matrix or a path, "
+            f"however: {type(data).__name__}"
+        )
+    if array.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {array.ndim}D array instead. Reshape your data: a single "
+            "column with array.reshape(-1, 1), a single row with array.reshape(1, -1)"
+        )
+    _check_shape(array.shape)
+    return array
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    rows, columns = shape
+    if rows == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={rows, columns}): a table needs at least one row"
+        )
+    if columns == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={rows, columns}) while a minimum of 1 is required"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

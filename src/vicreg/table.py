@@ -1,0 +1,457 @@
+"""A table as two tensors and a schema: standardised numbers, category codes.
+
+Statistics come from the rows given to :meth:`TableEncoder.fit` and from no others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import torch
+
+from vicreg.networks import Rows
+from vicreg.sources import column_names
+from vicreg.views import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from vicreg.sources import Source
+
+__all__ = ["Column", "TableEncoder"]
+
+Kind = Literal["number", "boolean", "datetime", "category"]
+
+SECONDS_A_DAY = 86_400
+DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table that is kept.
+
+    ``parts`` are the numbers it becomes (``"value"``, ``"missing"``, parts of a date), in the order
+    of the encoder's arrays; ``categories`` are the values with codes 1, 2, ...; None stands for a
+    missing value among them.
+    """
+
+    name: str
+    position: int
+    kind: Kind
+    parts: tuple[str, ...] = ()
+    categories: tuple[str | None, ...] = ()
+
+
+@dataclass
+class TableEncoder:
+    """Fitted encoding of a table.
+
+    - Numbers and booleans are standardised; a missing value becomes the mean (0), and a column
+      that has missing values in the fitted rows gets a flag beside it.
+    - Dates become the time and sines and cosines of the time of day, week and year (UTC).
+    - Categories become codes, the most frequent first; values that are rare in the fitted rows, or
+      not in them, share code 0. Missing is a category of its own.
+    - Constant columns, empty columns and identifiers (text with nearly no value twice) are dropped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.table import TableEncoder
+    >>> X = np.array([[1.0, 7.0], [3.0, 7.0], [np.nan, 7.0]])
+    >>> encoder = TableEncoder.fit(X)
+    >>> encoder.transform(X).numbers
+    tensor([[-1.0000, -0.7071],
+            [ 1.0000, -0.7071],
+            [ 0.0000,  1.4142]])
+    >>> encoder.notes
+    ["dropped 1 constant column: 'x1'"]
+    """
+
+    columns: list[Column]
+    dropped: dict[str, str]
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @classmethod
+    def fit(cls, source: Source) -> TableEncoder:
+        """Learn kinds, statistics and categories from a table.
+
+        Raises
+        ------
+        TypeError
+            If a column holds something that is neither number, date, text nor truth value.
+        ValueError
+            If a number is infinite, or no column is left.
+        """
+        names = column_names(source)
+        kinds = [_kind(source, position, name) for position, name in enumerate(names)]
+        numbers = [position for position, kind in enumerate(kinds) if kind == "number"]
+        # All plain numbers at once: a table of ten thousand columns is one matrix.
+        ranges = dict(zip(numbers, _ranges(_numbers(source, numbers, names)), strict=True))
+        columns: list[Column] = []
+        dropped: dict[str, str] = {}
+        for position, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            if kind is None:
+                dropped[name] = "empty"
+            elif kind == "category":
+                column = _fit_category(source, position, name)
+                if isinstance(column, str):
+                    dropped[name] = column
+                else:
+                    columns.append(column)
+            else:
+                if kind == "number":
+                    parts, reason = ranges[position]
+                else:
+                    parts, reason = _varying_parts(source, position, name, kind)
+                if reason:
+                    dropped[name] = reason
+                else:
+                    columns.append(Column(name, position, kind, parts))
+        encoder = cls(columns, dropped)
+        if not columns:
+            reasons = "; ".join(encoder.notes)
+            raise ValueError(
+                f"the table has no column to learn from: {reasons}. At least one column must hold "
+                "two different values"
+            )
+        raw = encoder._raw(source)
+        encoder.mean = np.nanmean(raw, axis=0) if raw.size else np.empty(0)
+        scale = np.nanstd(raw, axis=0) if raw.size else np.empty(0)
+        encoder.scale = np.where(scale > 0, scale, 1.0)
+        return encoder
+
+    def transform(self, source: Source) -> Rows:
+        """Numbers (rows, p) float32 and codes (rows, q) int32 of a table with the same columns.
+
+        Raises
+        ------
+        TypeError
+            If a column that held numbers now holds text.
+        ValueError
+            If a number is infinite.
+        """
+        raw = self._raw(source)
+        raw -= self.mean
+        raw /= self.scale
+        numbers = np.nan_to_num(raw, copy=False, nan=0.0).astype(np.float32)
+        coded = [column for column in self.columns if column.kind == "category"]
+        codes = np.empty((len(raw), len(coded)), dtype=np.int32)
+        for place, column in enumerate(coded):
+            lookup = {value: code for code, value in enumerate(column.categories, start=1)}
+            texts = _texts(source, column.position)
+            codes[:, place] = [lookup.get(text, 0) for text in texts]
+        return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
+
+    @property
+    def layout(self) -> Layout:
+        """Which column each number and code belongs to, for the views."""
+        numbers: list[int] = []
+        codes: list[int] = []
+        noisy: list[float] = []
+        for place, column in enumerate(self.columns):
+            numbers += [place] * len(column.parts)
+            noisy += [float(part != "missing") for part in column.parts]
+            if column.kind == "category":
+                codes.append(place)
+        return Layout(
+            len(self.columns),
+            torch.tensor(numbers, dtype=torch.int64),
+            torch.tensor(codes, dtype=torch.int64),
+            torch.tensor(noisy),
+        )
+
+    @property
+    def n_numbers(self) -> int:
+        """Encoded numbers of a row, p."""
+        return len(self.mean)
+
+    @property
+    def cardinalities(self) -> list[int]:
+        """Codes of each categorical column, the bucket 0 counted."""
+        return [len(c.categories) + 1 for c in self.columns if c.kind == "category"]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out and why, a sentence each."""
+        found = []
+        for reason in sorted(set(self.dropped.values())):
+            names = [name for name, why in self.dropped.items() if why == reason]
+            listed = ", ".join(repr(name) for name in names[:5])
+            if len(names) > 5:
+                listed += f" and {len(names) - 5} more"
+            noun = "column" if len(names) == 1 else "columns"
+            found.append(f"dropped {len(names)} {reason} {noun}: {listed}")
+        return found
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+        """The encoder as a JSON document and arrays."""
+        document = {"columns": [asdict(column) for column in self.columns], "dropped": self.dropped}
+        return document, {"mean": self.mean, "scale": self.scale}
+
+    @classmethod
+    def from_state(
+        cls, document: dict[str, Any], arrays: dict[str, NDArray[np.float64]]
+    ) -> TableEncoder:
+        """The inverse of :meth:`state`."""
+        columns = [
+            Column(
+                name=str(entry["name"]),
+                position=int(entry["position"]),
+                kind=entry["kind"],
+                parts=tuple(entry["parts"]),
+                categories=tuple(entry["categories"]),
+            )
+            for entry in document["columns"]
+        ]
+        return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"])
+
+    def _raw(self, source: Source) -> NDArray[np.float64]:
+        """All numbers before standardising (rows, p), NaN where missing."""
+        names = column_names(source)
+        plain = [column for column in self.columns if column.kind == "number"]
+        if len(plain) == len(self.columns) and all(c.parts == ("value",) for c in plain):
+            return _numbers(source, [column.position for column in plain], names)
+        values = iter(_numbers(source, [c.position for c in plain], names).T)
+        features: list[NDArray[np.float64]] = []
+        for column in self.columns:
+            if column.kind == "category":
+                continue
+            if column.kind == "number":
+                parts = {"value": next(values)}
+            else:
+                parts = _parts(source, column.position, column.name, column.kind)
+            present = next(iter(parts.values()))
+            parts["missing"] = np.isnan(present).astype(np.float64)
+            features += [parts[part] for part in column.parts]
+        rows = source.shape[0]
+        return np.column_stack(features) if features else np.empty((rows, 0))
+
+
+def _kind(source: Source, position: int, name: str) -> Kind | None:
+    """What a column holds; None if it holds nothing at all."""
+    if isinstance(source, np.ndarray):
+        by_kind: dict[str, Kind] = {"b": "boolean", "M": "datetime"}
+        if source.dtype.kind in "OUS":
+            return _kind_of_objects(source[:, position], name)
+        return by_kind.get(source.dtype.kind, "number")
+    dtype = source[:, position].dtype
+    if dtype.is_numeric() or dtype == nw.Duration:
+        return "number"
+    if dtype == nw.Boolean:
+        return "boolean"
+    if dtype in (nw.Datetime, nw.Date):
+        return "datetime"
+    if dtype in (nw.String, nw.Categorical, nw.Enum):
+        return "category"
+    series = source[:, position]
+    if series.is_null().all():
+        return None
+    if dtype == nw.Object:
+        return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
+    raise TypeError(
+        f"column {name!r} must hold numbers, text, dates or truth values, however: {dtype}"
+    )
+
+
+def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
+    present = [value for value in values.tolist() if not _is_missing(value)]
+    if not present:
+        return None
+    if all(isinstance(value, bool | np.bool_) for value in present):
+        return "boolean"
+    for value in present:
+        if not isinstance(value, str | bytes | bool | int | float | np.generic) and not hasattr(
+            value, "__float__"
+        ):
+            raise TypeError(
+                f"column {name!r}: argument must be a string or a number, "
+                f"however: {type(value).__name__}"
+            )
+    try:
+        np.asarray(present, dtype=object).astype(np.float64)
+    except ValueError:
+        return "category"
+    return "number"
+
+
+def _numbers(
+    source: Source, positions: Sequence[int], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
+    if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
+        everything = len(positions) == source.shape[1]
+        values = (source if everything else source[:, positions]).astype(np.float64)
+    else:
+        values = np.empty((source.shape[0], len(positions)))
+        for place, position in enumerate(positions):
+            values[:, place] = _as_floats(source, position, names[position])
+    finite_sum = np.isfinite(values.sum(dtype=np.float64))
+    if not finite_sum and np.isinf(values).any():
+        place = int(np.isinf(values).any(axis=0).argmax())
+        raise ValueError(
+            f"Input X contains infinity or a value too large: column {names[positions[place]]!r}, "
+            f"row {int(np.isinf(values[:, place]).argmax())}. Replace it, or mark it as missing"
+        )
+    return values
+
+
+def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
+    if isinstance(source, np.ndarray):
+        column = source[:, position]
+        if column.dtype.kind == "m":
+            return _seconds(column.astype("m8[us]"))
+    else:
+        series = source[:, position]
+        if series.dtype == nw.Duration:
+            return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
+        if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+            return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+        column = np.asarray(series.to_list(), dtype=object)
+    missing = np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
+    floats = np.full(len(column), np.nan)
+    try:
+        floats[~missing] = column[~missing].astype(np.float64)
+    except (ValueError, TypeError):
+        example = next(value for value in column[~missing].tolist() if not _is_number(value))
+        raise TypeError(
+            f"column {name!r} held numbers when the model was fitted, "
+            f"however: it holds {example!r} now"
+        ) from None
+    return floats
+
+
+def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
+    seconds = durations.astype(np.int64) / 1e6
+    return np.where(np.isnat(durations), np.nan, seconds)
+
+
+def _ranges(values: NDArray[np.float64]) -> Iterable[tuple[tuple[str, ...], str]]:
+    """For each plain number column its parts, or the reason to drop it."""
+    if not values.shape[1]:
+        return []
+    missing = np.isnan(values)
+    low = np.where(missing, np.inf, values).min(axis=0)
+    high = np.where(missing, -np.inf, values).max(axis=0)
+    return [
+        _parts_or_reason(float(one), float(other), bool(some))
+        for one, other, some in zip(low, high, missing.any(axis=0), strict=True)
+    ]
+
+
+def _parts_or_reason(low: float, high: float, some_missing: bool) -> tuple[tuple[str, ...], str]:
+    if low > high:
+        return (), "empty"
+    if some_missing:
+        return ("value", "missing"), ""
+    return (("value",), "") if low < high else ((), "constant")
+
+
+def _varying_parts(
+    source: Source, position: int, name: str, kind: Kind
+) -> tuple[tuple[str, ...], str]:
+    parts = _parts(source, position, name, kind)
+    first = next(iter(parts.values()))
+    missing = np.isnan(first)
+    if missing.all():
+        return (), "empty"
+    kept = tuple(
+        part for part, values in parts.items() if np.ptp(values[~missing]) > 1e-9
+    )
+    if missing.any():
+        return (*(kept or tuple(parts)[:1]), "missing"), ""
+    return (kept, "") if kept else ((), "constant")
+
+
+def _parts(source: Source, position: int, name: str, kind: Kind) -> dict[str, NDArray[np.float64]]:
+    """The numbers that a truth value or a date becomes."""
+    if kind == "boolean":
+        return {"value": _as_floats(source, position, name)}
+    seconds = _timestamps(source, position, name)
+    days = np.floor(seconds / SECONDS_A_DAY)
+    of_day = (seconds - days * SECONDS_A_DAY) / SECONDS_A_DAY
+    of_week = (days % 7) / 7
+    of_year = (days % 365.2425) / 365.2425
+    values = [seconds]
+    for share in (of_day, of_week, of_year):
+        values += [np.sin(2 * math.pi * share), np.cos(2 * math.pi * share)]
+    return dict(zip(DATE_PARTS, values, strict=True))
+
+
+def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]:
+    """Seconds since 1970, UTC; NaN where missing."""
+    if isinstance(source, np.ndarray):
+        if source.dtype.kind == "M":
+            moments = source[:, position].astype("M8[us]")
+            return _seconds(moments.astype("m8[us]"))
+    else:
+        series = source[:, position]
+        if series.dtype == nw.Date:
+            series = series.cast(nw.Datetime("us"))
+        if series.dtype == nw.Datetime:
+            stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
+            return np.asarray(stamps, dtype=np.float64) / 1e6
+        if series.is_null().all():
+            return np.full(source.shape[0], np.nan)
+    raise TypeError(
+        f"column {name!r} held dates when the model was fitted, however: it holds something else now"
+    )
+
+
+def _fit_category(source: Source, position: int, name: str) -> Column | str:
+    """The column, or the reason to drop it."""
+    texts = _texts(source, position)
+    counts = Counter(texts)
+    if set(counts) == {None}:
+        return "empty"
+    if len(counts) == 1:
+        return "constant"
+    enough = max(2, min(10, len(texts) // 100))
+    kept = [text for text, count in counts.items() if count >= enough]
+    if not kept:
+        return "identifier-like"
+    # By frequency, then by name: the same rows in another order give the same codes.
+    kept.sort(key=lambda text: (-counts[text], text is None, text or ""))
+    return Column(name, position, "category", categories=tuple(kept))
+
+
+def _texts(source: Source, position: int) -> list[str | None]:
+    """A column's values as text, None where missing; 3.0 and 3 are the same text."""
+    if isinstance(source, np.ndarray):
+        return [_text(value) for value in source[:, position].tolist()]
+    series = source[:, position]
+    if series.dtype in (nw.Categorical, nw.Enum):
+        series = series.cast(nw.String)
+    return [_text(value) for value in cast("list[Any]", series.to_list())]
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if _is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    # pandas' own marks are known by name, so that pandas need not be imported.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError):
+        return False
+    return True

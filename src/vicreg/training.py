@@ -1,0 +1,342 @@
+"""The training loop. It knows nothing of files, frames or the command line."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vicreg.batches import permuted_batches
+from vicreg.loss import vicreg_loss
+from vicreg.matmul import fastest_float32
+from vicreg.metrics import effective_rank
+from vicreg.optim import build_optimizer, warmup_cosine
+from vicreg.views import Sample, two_views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vicreg.config import Config
+    from vicreg.networks import JointEmbedding, Rows
+    from vicreg.views import Corruption, Layout
+
+__all__ = ["CollapseWarning", "DivergenceError", "History", "InterruptedWarning", "Moment", "train"]
+
+#: How often a fit looks at itself: terms, held-out loss, effective rank.
+EVALUATIONS = 30
+#: A dimension is dead when its standard deviation over the rows is below this share of the median's
+#: and of the target's.
+DEAD_SHARE = 1e-3
+
+
+class CollapseWarning(UserWarning):
+    """The embedding has lost dimensions, with the likely cause."""
+
+
+class InterruptedWarning(UserWarning):
+    """A fit was stopped from the keyboard; what was trained so far is kept."""
+
+
+class DivergenceError(ArithmeticError):
+    """The loss became NaN or infinite, with advice."""
+
+
+class Moment(NamedTuple):
+    """What is known at one evaluation during a fit; terms are means since the one before."""
+
+    step: int
+    total: float
+    invariance: float
+    variance: float
+    covariance: float
+    held_out: float
+    effective_rank: float
+    lr: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """The course of a fit."""
+
+    moments: list[Moment] = field(default_factory=list)
+    stopped: Literal["finished", "early", "interrupted"] = "finished"
+    best_step: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Columns by name, ready for JSON or a frame."""
+        columns = {
+            name: [getattr(moment, name) for moment in self.moments] for name in Moment._fields
+        }
+        return {**columns, "stopped": self.stopped, "best_step": self.best_step}
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> History:
+        """The inverse of :meth:`as_dict`."""
+        columns = [document[name] for name in Moment._fields]
+        moments = [Moment(*values) for values in zip(*columns, strict=True)]
+        return cls(moments, document["stopped"], document["best_step"])
+
+
+class _Trial(NamedTuple):
+    """Held-out rows with a fixed set of views, or the training rows' own where there are none."""
+
+    views: tuple[Rows, Rows]
+    rows: Rows
+
+
+def train(
+    network: JointEmbedding,
+    rows: Rows,
+    held_out: Rows | None,
+    layout: Layout,
+    corrupt: Corruption,
+    config: Config,
+    *,
+    generator: torch.Generator,
+    observe: Callable[[Moment], None] | None = None,
+) -> History:
+    """Train a network in place, by the VICReg loss of two views of every row.
+
+    Parameters
+    ----------
+    network : JointEmbedding
+        On the device of the rows.
+    rows : Rows
+        Training rows, all in memory.
+    held_out : Rows or None
+        Rows that decide when to stop. Their views are drawn once.
+    layout : Layout
+        The table's columns, for the corruption.
+    corrupt : Corruption
+    config : Config
+        Loss, optimiser and schedule. ``batch_size`` is at most the number of rows.
+    generator : torch.Generator
+        The only source of randomness, on the device of the rows.
+    observe : callable, optional
+        Told of every :class:`Moment`.
+
+    Returns
+    -------
+    History
+        With ``stopped == "interrupted"`` after Ctrl-C; the network then holds what was trained.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss is no longer finite.
+    """
+    optimizer = build_optimizer(
+        network,
+        config.optimizer,
+        lr=config.lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
+    parameters = [parameter for parameter in network.parameters() if parameter.numel()]
+    trial = _trial(rows, held_out, layout, corrupt, config, generator)
+    batches = permuted_batches(len(rows), config.batch_size, generator)
+    weights = {name: getattr(config, name) for name in ("lam", "mu", "nu", "gamma", "eps")}
+    every = max(1, config.steps // EVALUATIONS)
+    history = History()
+    watch = _Watch(config.patience if held_out is not None else 0)
+    started = time.perf_counter()
+    sums = torch.zeros(4, device=rows.numbers.device)
+    since = 0
+
+    with fastest_float32():
+        for step in range(1, config.steps + 1):
+            try:
+                network.train()
+                factor = warmup_cosine(
+                    step - 1, config.steps, config.warmup, constant=config.constant_lr
+                )
+                for group in optimizer.param_groups:
+                    group["lr"] = config.lr * factor
+                sample = Sample(rows, next(batches), layout)
+                view1, view2 = two_views(sample, corrupt, generator, sides=config.sides)
+                try:
+                    terms = vicreg_loss(*network(view1, view2), **weights)
+                except ValueError as error:
+                    raise DivergenceError(_advice(step, config)) from error
+                optimizer.zero_grad(set_to_none=True)
+                terms.total.backward()  # type: ignore[no-untyped-call]
+                if config.clip_norm:
+                    nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+                optimizer.step()
+                sums += torch.stack(terms).detach()
+                since += 1
+                if step % every and step != config.steps:
+                    continue
+                moment = Moment(
+                    step,
+                    *(sums / since).tolist(),
+                    *_evaluate(network, trial, weights),
+                    lr=config.lr * factor,
+                    seconds=time.perf_counter() - started,
+                )
+                sums.zero_()
+                since = 0
+                history.moments.append(moment)
+                if observe is not None:
+                    observe(moment)
+                if watch.should_stop(moment, network):
+                    history.stopped = "early"
+                    break
+            except KeyboardInterrupt:
+                if step == 1:
+                    raise
+                history.stopped = "interrupted"
+                warnings.warn(
+                    f"interrupted at step {step} of {config.steps}: the model keeps what it has "
+                    "learnt so far",
+                    InterruptedWarning,
+                    stacklevel=2,
+                )
+                break
+        history.best_step = watch.settle(network, history)
+    network.eval()
+    _warn_of_collapse(network, trial, history, config)
+    return history
+
+
+@torch.no_grad()
+def embed(network: JointEmbedding, rows: Rows, *, block: int = 256) -> Tensor:
+    """Embeddings of rows (n, k), in blocks of one fixed size.
+
+    A matrix product may round a row differently in a larger or smaller matrix. With every block of
+    the same size, the last one filled up, a row's embedding is the same to the bit whatever the
+    other rows of the call are.
+    """
+    network.eval()
+    outputs = []
+    with fastest_float32():
+        for start in range(0, len(rows), block):
+            part = rows.take(slice(start, start + block))
+            missing = block - len(part)
+            if missing:
+                part = type(part)(
+                    nn.functional.pad(part.numbers, (0, 0, 0, missing)),
+                    nn.functional.pad(part.codes, (0, 0, 0, missing)),
+                )
+            outputs.append(network.embed(part)[: block - missing])
+    return torch.cat(outputs)
+
+
+def _trial(
+    rows: Rows,
+    held_out: Rows | None,
+    layout: Layout,
+    corrupt: Corruption,
+    config: Config,
+    generator: torch.Generator,
+) -> _Trial:
+    """A fixed set of views: of the held-out rows, or of at most a thousand training rows."""
+    chosen = rows.take(slice(0, 1000)) if held_out is None else held_out
+    index = torch.arange(len(chosen), device=rows.numbers.device)
+    views = two_views(Sample(chosen, index, layout), corrupt, generator, sides=config.sides)
+    return _Trial(views, chosen)
+
+
+@torch.no_grad()
+def _evaluate(
+    network: JointEmbedding, trial: _Trial, weights: dict[str, float]
+) -> tuple[float, float]:
+    """Loss of the fixed views, and the effective rank of their rows' embedding."""
+    network.eval()
+    try:
+        loss = float(vicreg_loss(*network(*trial.views), **weights).total)
+    except ValueError:
+        loss = float("inf")
+    embedding = network.embed(trial.rows)
+    finite = bool(torch.isfinite(embedding).all())
+    rank = effective_rank(embedding[:1000].cpu().numpy()) if finite else 0.0
+    return loss, rank
+
+
+class _Watch:
+    """Keeps the best weights by held-out loss, and says when to stop."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best = float("inf")
+        self.best_step = 0
+        self.weights: dict[str, Tensor] = {}
+        self.worse = 0
+
+    def should_stop(self, moment: Moment, network: nn.Module) -> bool:
+        if not self.patience:
+            return False
+        if moment.held_out < self.best:
+            self.best, self.best_step, self.worse = moment.held_out, moment.step, 0
+            self.weights = copy.deepcopy(network.state_dict())
+            return False
+        self.worse += 1
+        return self.worse >= self.patience
+
+    def settle(self, network: nn.Module, history: History) -> int:
+        """Go back to the best weights; returns their step."""
+        last = history.moments[-1].step if history.moments else 0
+        if not self.weights or self.best_step == last:
+            return last
+        network.load_state_dict(self.weights)
+        return self.best_step
+
+
+def _advice(step: int, config: Config) -> str:
+    advice = f"a learning rate below lr={config.lr:g}"
+    if not config.clip_norm:
+        advice += ", gradient clipping (clip_norm=10)"
+    if not config.batch_norm:
+        advice += ", batch_norm=True"
+    return f"the loss became NaN or infinite at step {step} of {config.steps}. Try {advice}"
+
+
+@torch.no_grad()
+def _warn_of_collapse(
+    network: JointEmbedding, trial: _Trial, history: History, config: Config
+) -> None:
+    if not history.moments:
+        return
+    embedding = network.embed(trial.rows)
+    deviations = embedding.std(dim=0)
+    typical = max(float(deviations.median()), DEAD_SHARE * config.gamma)
+    dead = int((deviations < DEAD_SHARE * typical).sum())
+    width = embedding.shape[1]
+    ranks = [moment.effective_rank for moment in history.moments]
+    fallen = ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * width
+    if dead <= width // 10 and not fallen:
+        return
+    finding = f"{dead} of {width} dimensions of the embedding are dead" if dead else ""
+    if fallen:
+        ranks_told = f"its effective rank fell from {ranks[0]:.1f} to {ranks[-1]:.1f} of {width}"
+        finding = f"{finding}; {ranks_told}" if finding else f"the embedding collapses: {ranks_told}"
+    warnings.warn(f"{finding}. {_cause(config)}", CollapseWarning, stacklevel=2)
+
+
+def _cause(config: Config) -> str:
+    if config.mu == 0 or config.gamma == 0:
+        return (
+            f"Nothing keeps dimensions apart: the variance term is off (mu={config.mu:g}, "
+            f"gamma={config.gamma:g})"
+        )
+    if config.mu < 0.2 * config.lam:
+        return (
+            f"The variance term is weak beside the invariance: mu={config.mu:g}, "
+            f"lam={config.lam:g}; the paper takes them equal"
+        )
+    if config.final_relu:
+        return "A ReLU on the last layer can switch units off for good: try final_relu=False"
+    if config.nu == 0:
+        return "Nothing decorrelates dimensions: the covariance term is off (nu=0)"
+    if config.swap + config.mask + config.noise > 0.9:
+        return (
+            f"The views have little in common: swap={config.swap:g}, mask={config.mask:g}, "
+            f"noise={config.noise:g}; try weaker corruption"
+        )
+    return f"The learning rate may be too high: lr={config.lr:g}"
