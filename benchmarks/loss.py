@@ -3,8 +3,8 @@
     python benchmarks/loss.py [--rounds 15] [--threads 1]
 
 Prints, for each shape, both medians, their ratio, and the peak of the memory that a forward and
-backward pass holds beyond its inputs and the two gradients that it returns. Both sides run in the same
-process, in turn; the plain side with PyTorch's default settings.
+backward pass holds beyond its inputs and the two gradients that it returns. Both sides run in the
+same process, in turn; the plain side with PyTorch's default settings.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from timing import interleaved, machine, peak_extra_memory
 from torch import Tensor
 
+from timing import interleaved, machine, peak_extra_memory
 from vicreg.loss import vicreg_loss
 
 SHAPES = [(256, 64), (256, 256), (256, 1024), (256, 2048), (1024, 512), (1024, 2048), (512, 8192)]
@@ -42,7 +42,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(machine())
-    print("| rows x dims | plain ms | vicreg ms (quartiles) | times faster | plain MiB | vicreg MiB | memory |")
+    print(
+        "| rows x dims | plain ms | vicreg ms (quartiles) | times faster "
+        "| plain MiB | vicreg MiB | memory |"
+    )
     print("|---|---|---|---|---|---|---|")
     for rows, dims in SHAPES:
         generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,57 @@
+"""Embeddings of matrices and tables without labels, learnt with VICReg.
+
+The names below are imported when they are first used, so that ``import vicreg`` and
+``vicreg --help`` are quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vicreg.config import Config, preset
+    from vicreg.estimator import VICReg, load
+    from vicreg.loss import VICRegLoss, vicreg_loss
+    from vicreg.scorecard import Scorecard, evaluate
+    from vicreg.training import CollapseWarning, DivergenceError, InterruptedWarning
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CollapseWarning",
+    "Config",
+    "DivergenceError",
+    "InterruptedWarning",
+    "Scorecard",
+    "VICReg",
+    "VICRegLoss",
+    "evaluate",
+    "load",
+    "preset",
+    "vicreg_loss",
+]
+
+_HOMES = {
+    "CollapseWarning": "training",
+    "Config": "config",
+    "DivergenceError": "training",
+    "InterruptedWarning": "training",
+    "Scorecard": "scorecard",
+    "VICReg": "estimator",
+    "VICRegLoss": "loss",
+    "evaluate": "scorecard",
+    "load": "estimator",
+    "preset": "config",
+    "vicreg_loss": "loss",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vicreg' has no attribute {name!r}")
+    return getattr(import_module(f"vicreg.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 __all__ = ["PRESETS", "Config", "config_from", "preset"]
 
@@ -188,15 +189,14 @@ def config_from(values: dict[str, Any]) -> Config:
     return Config(**values)
 
 
-class _Rule:
+class _Rule(Protocol):
     """A check of one value that names the argument, the rule and the value received."""
 
-    def __call__(self, name: str, value: object) -> None:
-        raise NotImplementedError
+    def __call__(self, name: str, value: object) -> None: ...
 
 
 @dataclass(frozen=True)
-class _Number(_Rule):
+class _Number:
     low: float
     high: float
     include_low: bool
@@ -204,15 +204,14 @@ class _Number(_Rule):
     whole: bool
 
     def __call__(self, name: str, value: object) -> None:
-        import numbers
-
+        # numpy's scalars are numbers too; True and False are not.
         kind = numbers.Integral if self.whole else numbers.Real
         within = (
             isinstance(value, kind)
             and not isinstance(value, bool)
             and math.isfinite(value)
-            and (value >= self.low if self.include_low else value > self.low)
-            and (value <= self.high if self.include_high else value < self.high)
+            and (float(value) >= self.low if self.include_low else float(value) > self.low)
+            and (float(value) <= self.high if self.include_high else float(value) < self.high)
         )
         if not within:
             raise ValueError(f"{name} must be {self._words()}, however: {name}={value!r}")
@@ -237,7 +236,7 @@ def _number(
 
 
 @dataclass(frozen=True)
-class _OneOf(_Rule):
+class _OneOf:
     options: tuple[object, ...]
 
     def __call__(self, name: str, value: object) -> None:

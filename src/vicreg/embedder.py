@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -181,7 +182,7 @@ def _enough_threads(table: TableEncoder, config: Config) -> int:
         config.n_components,
         *config.projector,
     ]
-    largest = max(one * other for one, other in zip(widths, widths[1:], strict=False))
+    largest = max(one * other for one, other in itertools.pairwise(widths))
     work = 2 * config.batch_size * largest
     return 1 if work < WORK_FOR_THREADS else torch.get_num_threads()
 

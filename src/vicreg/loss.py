@@ -7,8 +7,8 @@ For two projections ``z1`` and ``z2`` of n rows and d dimensions, with ``C`` the
 branch (over rows, divided by n - 1) and ``S = sqrt(diag(C) + eps)``::
 
     invariance = mean((z1 - z2)^2)                              over rows and dimensions
-    variance   = mean(max(0, gamma - S)) / 2                    over dimensions, summed over branches
-    covariance = (sum of the squared off-diagonal of C) / d     summed over branches
+    variance   = mean(max(0, gamma - S)) / 2                    over dimensions, both branches
+    covariance = (sum of the squared off-diagonal of C) / d     both branches
     total      = lam * invariance + mu * variance + nu * covariance
 
 NOTE[DIFF] The paper's equation 1 does not halve the variance, and its invariance (equation 5) is a
@@ -99,9 +99,9 @@ def vicreg_loss(
     >>> from vicreg.loss import vicreg_loss
     >>> z = torch.tensor([[0.0, 1.0], [2.0, -1.0]], requires_grad=True)
     >>> terms = vicreg_loss(z, z)
-    >>> float(terms.invariance), float(terms.variance)
+    >>> terms.invariance.item(), terms.variance.item()
     (0.0, 0.0)
-    >>> float(terms.covariance)  # both off-diagonal entries are -2, over two dimensions, twice
+    >>> round(terms.covariance.item(), 4)  # off-diagonal entries -2, two dimensions, two branches
     8.0
     >>> terms.total.backward()
     >>> z.grad.shape
@@ -253,10 +253,9 @@ def _closed_form(
 
 
 def _centre(z: Tensor, out: Tensor) -> Tensor:
-    if z.dtype == torch.float64:  # summed in numpy's order, by which the golden values were made
-        mean = z.new_full((len(z),), 1 / len(z)) @ z
-    else:
-        mean = z.mean(dim=0)
+    # float64 is summed in numpy's order, by which the golden values were made.
+    in_order = z.dtype == torch.float64
+    mean = z.new_full((len(z),), 1 / len(z)) @ z if in_order else z.mean(dim=0)
     return torch.sub(z, mean, out=out)
 
 

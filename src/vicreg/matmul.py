@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -35,7 +35,7 @@ def fastest_float32() -> Iterator[None]:
     if not _onednn_is_exact():
         yield
         return
-    switch = torch.backends.mkldnn.matmul
+    switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = switch.fp32_precision
     switch.fp32_precision = "bf16"
     try:
@@ -47,5 +47,5 @@ def fastest_float32() -> Iterator[None]:
 @cache
 def _onednn_is_exact() -> bool:
     switchable = hasattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision")
-    without_tiles = not torch.cpu._is_amx_tile_supported()  # type: ignore[no-untyped-call]
+    without_tiles = not torch.cpu._is_amx_tile_supported()
     return switchable and torch.backends.cpu.get_cpu_capability() == "AVX512" and without_tiles

@@ -6,8 +6,10 @@ batch normalisation, ReLU; the last layer linear), table 5 (networks that do not
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "JointEmbedding", "Rows", "TableLinear", "projector"]
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """Encoded rows of a table: the numbers (rows, p) and the category codes (rows, q)."""
 
     numbers: Tensor
@@ -33,7 +36,7 @@ class Rows(NamedTuple):
         """The rows on another device."""
         return Rows(self.numbers.to(device), self.codes.to(device))
 
-    def __len__(self) -> int:  # the number of rows, not of fields
+    def __len__(self) -> int:
         return self.numbers.shape[0]
 
 
@@ -81,7 +84,9 @@ class TableLinear(nn.Module):
         bound = 1 / math.sqrt(max(1, n_numbers + len(cardinalities)))
         self.weight = nn.Parameter(torch.empty(out_features, n_numbers).uniform_(-bound, bound))
         self.codes = nn.Parameter(torch.empty(n_codes, out_features).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None
+        self.bias = (
+            nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None
+        )
         starts = [sum(cardinalities[:column]) for column in range(len(cardinalities))]
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int32), persistent=False)
 
@@ -139,12 +144,14 @@ class Encoder(nn.Module):
         widths = [*hidden, n_components]
         self.first = TableLinear(n_numbers, cardinalities, widths[0])
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [*_between(before, batch_norm=batch_norm), nn.Linear(before, after)]
         if final_relu:
             layers.append(nn.ReLU())
         self.rest = nn.Sequential(*layers)
-        self.skip = TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
+        self.skip = (
+            TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
+        )
 
     def forward(self, rows: Rows) -> Tensor:
         embedding: Tensor = self.rest(self.first(rows))
@@ -193,11 +200,10 @@ class JointEmbedding(nn.Module):
     - ``embed(rows)``: ``(n, k)``
     """
 
-    def __init__(
-        self, encoders: Sequence[Encoder], projectors: Sequence[nn.Module]
-    ) -> None:
+    def __init__(self, encoders: Sequence[Encoder], projectors: Sequence[nn.Module]) -> None:
         super().__init__()
-        assert len(encoders) == len(projectors) and len(encoders) in (1, 2)
+        assert len(encoders) == len(projectors)
+        assert len(encoders) in (1, 2)
         self.encoders = nn.ModuleList(encoders)
         self.projectors = nn.ModuleList(projectors)
 

@@ -97,8 +97,9 @@ def build_optimizer(
     ]
     if name == "lars":
         return LARS(groups, lr, momentum=betas[0])
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
-    return kind(groups, lr=lr, betas=betas, fused=True)
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
 
 def warmup_cosine(step: int, steps: int, warmup: float, *, constant: bool = False) -> float:

@@ -135,7 +135,9 @@ def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
     names = [str(name) for name in frame.columns]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"column names must be unique, however: {_listed(repeated)} more than once")
+        raise ValueError(
+            f"column names must be unique, however: {_listed(repeated)} more than once"
+        )
     _check_shape(frame.shape)
     return frame
 
@@ -165,7 +167,8 @@ def _check_shape(shape: tuple[int, ...]) -> None:
         )
     if columns == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={rows, columns}) while a minimum of 1 is required"
+            f"Found array with 0 feature(s) (shape={rows, columns}) while a minimum of 1 is "
+            "required: a table needs at least one column"
         )
 
 

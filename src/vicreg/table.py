@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -282,9 +282,7 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
     return "number"
 
 
-def _numbers(
-    source: Source, positions: Sequence[int], names: Sequence[str]
-) -> NDArray[np.float64]:
+def _numbers(source: Source, positions: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
     """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
         everything = len(positions) == source.shape[1]
@@ -340,9 +338,10 @@ def _ranges(values: NDArray[np.float64]) -> Iterable[tuple[tuple[str, ...], str]
     missing = np.isnan(values)
     low = np.where(missing, np.inf, values).min(axis=0)
     high = np.where(missing, -np.inf, values).max(axis=0)
+    some = np.any(missing, axis=0).tolist()
     return [
-        _parts_or_reason(float(one), float(other), bool(some))
-        for one, other, some in zip(low, high, missing.any(axis=0), strict=True)
+        _parts_or_reason(float(one), float(other), flag)
+        for one, other, flag in zip(low, high, some, strict=True)
     ]
 
 
@@ -362,9 +361,7 @@ def _varying_parts(
     missing = np.isnan(first)
     if missing.all():
         return (), "empty"
-    kept = tuple(
-        part for part, values in parts.items() if np.ptp(values[~missing]) > 1e-9
-    )
+    kept = tuple(part for part, values in parts.items() if np.ptp(values[~missing]) > 1e-9)
     if missing.any():
         return (*(kept or tuple(parts)[:1]), "missing"), ""
     return (kept, "") if kept else ((), "constant")
@@ -401,7 +398,8 @@ def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]
         if series.is_null().all():
             return np.full(source.shape[0], np.nan)
     raise TypeError(
-        f"column {name!r} held dates when the model was fitted, however: it holds something else now"
+        f"column {name!r} held dates when the model was fitted, "
+        "however: it holds something else now"
     )
 
 
@@ -429,7 +427,7 @@ def _texts(source: Source, position: int) -> list[str | None]:
     series = source[:, position]
     if series.dtype in (nw.Categorical, nw.Enum):
         series = series.cast(nw.String)
-    return [_text(value) for value in cast("list[Any]", series.to_list())]
+    return [_text(value) for value in series.to_list()]
 
 
 def _text(value: Any) -> str | None:

@@ -161,7 +161,8 @@ def train(
                 sample = Sample(rows, next(batches), layout)
                 view1, view2 = two_views(sample, corrupt, generator, sides=config.sides)
                 try:
-                    terms = vicreg_loss(*network(view1, view2), **weights)
+                    z1, z2 = network(view1, view2)
+                    terms = vicreg_loss(z1, z2, **weights)
                 except ValueError as error:
                     raise DivergenceError(_advice(step, config)) from error
                 optimizer.zero_grad(set_to_none=True)
@@ -173,10 +174,16 @@ def train(
                 since += 1
                 if step % every and step != config.steps:
                     continue
+                total, invariance, variance, covariance = (sums / since).tolist()
+                held_out_loss, rank = _evaluate(network, trial, weights)
                 moment = Moment(
                     step,
-                    *(sums / since).tolist(),
-                    *_evaluate(network, trial, weights),
+                    total,
+                    invariance,
+                    variance,
+                    covariance,
+                    held_out=held_out_loss,
+                    effective_rank=rank,
                     lr=config.lr * factor,
                     seconds=time.perf_counter() - started,
                 )
@@ -250,7 +257,8 @@ def _evaluate(
     """Loss of the fixed views, and the effective rank of their rows' embedding."""
     network.eval()
     try:
-        loss = float(vicreg_loss(*network(*trial.views), **weights).total)
+        z1, z2 = network(*trial.views)
+        loss = float(vicreg_loss(z1, z2, **weights).total)
     except ValueError:
         loss = float("inf")
     embedding = network.embed(trial.rows)
@@ -312,11 +320,13 @@ def _warn_of_collapse(
     fallen = ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * width
     if dead <= width // 10 and not fallen:
         return
-    finding = f"{dead} of {width} dimensions of the embedding are dead" if dead else ""
+    findings = []
+    if dead:
+        findings.append(f"{dead} of {width} dimensions of the embedding are dead")
     if fallen:
-        ranks_told = f"its effective rank fell from {ranks[0]:.1f} to {ranks[-1]:.1f} of {width}"
-        finding = f"{finding}; {ranks_told}" if finding else f"the embedding collapses: {ranks_told}"
-    warnings.warn(f"{finding}. {_cause(config)}", CollapseWarning, stacklevel=2)
+        findings.append(f"its effective rank fell from {ranks[0]:.1f} to {ranks[-1]:.1f}")
+    message = f"the embedding collapses: {'; '.join(findings)}. {_cause(config)}"
+    warnings.warn(message, CollapseWarning, stacklevel=2)
 
 
 def _cause(config: Config) -> str:

@@ -22,7 +22,17 @@ from vicreg.networks import Rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Compose", "Corruption", "Layout", "Mask", "Noise", "Sample", "Swap", "corruption", "two_views"]
+__all__ = [
+    "Compose",
+    "Corruption",
+    "Layout",
+    "Mask",
+    "Noise",
+    "Sample",
+    "Swap",
+    "corruption",
+    "two_views",
+]
 
 
 class Layout(NamedTuple):
@@ -62,12 +72,12 @@ class Layout(NamedTuple):
 class Sample(NamedTuple):
     """Rows of a table that are about to be corrupted.
 
-    ``table`` holds all rows that values may be drawn from, ``index`` (n,) the positions of the
-    batch's rows in it.
+    ``table`` holds all rows that values may be drawn from, ``positions`` (n,) where the
+    batch's rows are in it.
     """
 
     table: Rows
-    index: Tensor
+    positions: Tensor
     layout: Layout
 
 
@@ -98,15 +108,15 @@ class Swap:
     rate: float
 
     def __call__(self, rows: Rows, sample: Sample, generator: torch.Generator) -> Rows:
-        table, index, layout = sample
+        table, positions, layout = sample
         n_table = len(table)
         if n_table < 2:
             return rows
-        shape = (len(index), layout.n_columns)
-        chosen = _draw(shape, self.rate, index.device, generator)
+        shape = (len(positions), layout.n_columns)
+        chosen = _draw(shape, self.rate, positions.device, generator)
         # 1 ... n - 1 rows further on, around the end: every other row, and never the row itself.
-        donors = torch.randint(1, n_table, shape, device=index.device, generator=generator)
-        donors = (donors + index.unsqueeze(1)) % n_table
+        donors = torch.randint(1, n_table, shape, device=positions.device, generator=generator)
+        donors = (donors + positions.unsqueeze(1)) % n_table
         number_chosen, code_chosen = layout.spread(chosen)
         number_donors, code_donors = layout.spread(donors)
         return Rows(
@@ -141,7 +151,7 @@ class Noise:
         noise = torch.randn(
             rows.numbers.shape, device=rows.numbers.device, generator=generator
         ).mul_(self.scale)
-        return rows._replace(numbers=rows.numbers + noise * sample.layout.noisy)
+        return Rows(rows.numbers + noise * sample.layout.noisy, rows.codes)
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,7 @@ def two_views(
     sample: Sample, corrupt: Corruption, generator: torch.Generator, *, sides: str = "both"
 ) -> tuple[Rows, Rows]:
     """Two views of a sample's rows, both corrupted or (``sides="one"``) only the second."""
-    rows = sample.table.take(sample.index)
+    rows = sample.table.take(sample.positions)
     first = corrupt(rows, sample, generator) if sides == "both" else rows
     return first, corrupt(rows, sample, generator)
 

@@ -1,0 +1,195 @@
+"""A fitted model as a folder: ``model.json`` and ``weights.safetensors``. Nothing is executed.
+
+The JSON document names the weights' SHA-256 and its own, so an altered file is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from vicreg import __version__
+from vicreg.config import config_from
+from vicreg.embedder import Embedder, build_network
+from vicreg.table import TableEncoder
+from vicreg.training import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Artifact", "fresh_file", "read_artifact", "write_artifact"]
+
+FORMAT = 1
+DOCUMENT = "model.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass
+class Artifact:
+    """What a model folder holds: the fitted embedder, and what its estimator was told and saw."""
+
+    embedder: Embedder
+    params: dict[str, Any]
+    feature_names: list[str] | None
+    n_features: int
+    n_rows: int
+    #: Columns that were set aside at fit: ``{"label": name or None, "id": name or None}``.
+    aside: dict[str, str | None] = field(default_factory=dict)
+
+
+def write_artifact(artifact: Artifact, folder: Path) -> None:
+    """Write a model folder, whole or not at all; an earlier model there is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists and is not a model.
+    """
+    if folder.exists() and not (folder / DOCUMENT).is_file():
+        empty = folder.is_dir() and not any(folder.iterdir())
+        if not empty:
+            raise FileExistsError(f"{folder} exists and is not a model folder; choose another path")
+    embedder = artifact.embedder
+    table_document, arrays = embedder.table.state()
+    tensors = {f"table.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    for name, tensor in embedder.network.state_dict().items():
+        tensors[f"network.{name}"] = tensor.detach().cpu().contiguous()
+    weights = safetensors.torch.save(tensors)
+    document = {
+        "format": FORMAT,
+        "vicreg": __version__,
+        "params": artifact.params,
+        "config": embedder.config.as_dict(),
+        "table": table_document,
+        "history": embedder.history.as_dict(),
+        "notes": embedder.notes,
+        "n_threads": embedder.n_threads,
+        "feature_names": artifact.feature_names,
+        "n_features": artifact.n_features,
+        "n_rows": artifact.n_rows,
+        "aside": artifact.aside,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    document["sha256"] = _digest(document)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (fresh / WEIGHTS).write_bytes(weights)
+        (fresh / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        fresh.chmod(0o755)
+        if folder.exists():
+            # A folder cannot be replaced in one step: the old one stays aside until the new stands.
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            folder.replace(old / folder.name)
+            fresh.replace(folder)
+            shutil.rmtree(old)
+        else:
+            fresh.replace(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Read a model folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or one of its files is missing.
+    ValueError
+        If a file was altered, is not what its name says, or comes from a later version.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no model folder at {folder}")
+    for name in (DOCUMENT, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is not a whole model: {name} is missing")
+    document = _read_document(folder / DOCUMENT)
+    weights = (folder / WEIGHTS).read_bytes()
+    if hashlib.sha256(weights).hexdigest() != document["weights_sha256"]:
+        raise ValueError(
+            f"{folder / WEIGHTS} was altered after it was saved (checksum); save the model again"
+        )
+    tensors = safetensors.torch.load(weights)
+    arrays = {
+        name.removeprefix("table."): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith("table.")
+    }
+    table = TableEncoder.from_state(document["table"], arrays)
+    config = config_from(document["config"])
+    network = build_network(table, config, seed=0)
+    network.load_state_dict(
+        {
+            name.removeprefix("network."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("network.")
+        }
+    )
+    network.eval()
+    embedder = Embedder(
+        config,
+        table,
+        network,
+        History.from_dict(document["history"]),
+        document["notes"],
+        document["n_threads"],
+    )
+    return Artifact(
+        embedder,
+        document["params"],
+        document["feature_names"],
+        document["n_features"],
+        document["n_rows"],
+        document["aside"],
+    )
+
+
+@contextmanager
+def fresh_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of ``path`` only if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    fresh = Path(name)
+    try:
+        yield fresh
+        fresh.chmod(0o644)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict) or "format" not in document or "sha256" not in document:
+        raise ValueError(f"{path} is not a vicreg model")
+    if document["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has format {document['format']!r}, this version reads format {FORMAT}: "
+            "install a newer vicreg"
+        )
+    stated = document.pop("sha256")
+    if _digest(document) != stated:
+        raise ValueError(f"{path} was altered after it was saved (checksum); save the model again")
+    return document
+
+
+def _digest(document: dict[str, Any]) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
