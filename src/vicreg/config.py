@@ -87,7 +87,7 @@ class Config:
     sides: Literal["both", "one"] = "both"
     lam: float = 25.0
     mu: float = 25.0
-    nu: float = 1.0
+    nu: float = 0.2
     gamma: float = 1.0
     eps: float = 1e-4
     steps: int = 1500
@@ -100,7 +100,7 @@ class Config:
     constant_lr: bool = False
     clip_norm: float = 10.0
     validation_fraction: float = 0.1
-    patience: int = 5
+    patience: int = 10
 
     def __post_init__(self) -> None:
         for name in ("hidden", "projector", "betas"):  # lists come from JSON and the command line
@@ -126,6 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # NOTE[DIFF] The paper's projector has three layers of 8192 units for images; a table's
     # embedding is a twentieth of a ResNet's.
     "paper": {
+        "nu": 1.0,
         "hidden": (512,),
         "projector": (1024, 1024, 1024),
         "skip": False,
@@ -145,6 +146,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "final_relu": True,
         "shared_weights": False,
         "swap": 0.0,
+        "nu": 1.0,
         "eps": 0.01,
         "steps": 300,
         "batch_size": 20,

@@ -30,7 +30,7 @@ __all__ = ["Embedder", "build_network", "fit_embedder"]
 #: Rows that are encoded and embedded at a time.
 BLOCK_ROWS = 65_536
 #: Fewer held-out rows than this decide nothing.
-FEWEST_HELD_OUT = 20
+FEWEST_HELD_OUT = 100
 #: Multiplications of a step's largest matrix product above which a second thread pays.
 WORK_FOR_THREADS = 50e6
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Source", "column_names", "drop_columns", "read", "read_file", "take_rows"]
+__all__ = ["Source", "column_names", "drop_columns", "read", "read_file", "shuffle_columns", "take_rows"]
 
 #: What the rest of the package works on: a numeric or object array (rows, columns), or a frame.
 Source: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
@@ -106,6 +106,16 @@ def column_names(source: Source) -> tuple[str, ...]:
 def take_rows(source: Source, index: NDArray[np.intp]) -> Source:
     """Some of the rows, in the order given."""
     return source[index] if isinstance(source, np.ndarray) else source[index, :]
+
+
+def shuffle_columns(source: Source, random: np.random.Generator) -> Source:
+    """The table with every column in an order of its own: the marginals stay, all else is gone."""
+    if isinstance(source, np.ndarray):
+        return random.permuted(source, axis=0)
+    columns = [source[:, place] for place in range(source.shape[1])]
+    return source.with_columns(
+        *(column[random.permutation(len(column)).tolist()] for column in columns)
+    )
 
 
 def drop_columns(frame: nw.DataFrame[Any], names: Sequence[str]) -> nw.DataFrame[Any]:
