@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -118,7 +117,7 @@ def fit_embedder(
         config = replace(config, batch_size=len(rows))
 
     network = build_network(table, config, seed).to(place)
-    threads = n_threads if n_threads is not None else _enough_threads(table, config)
+    threads = n_threads if n_threads is not None else _enough_threads(network, config)
     embedder = Embedder(config, table, network, History(), notes, threads)
     if untrained:
         return embedder
@@ -174,16 +173,9 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
     return JointEmbedding(encoders, projectors)
 
 
-def _enough_threads(table: TableEncoder, config: Config) -> int:
+def _enough_threads(network: JointEmbedding, config: Config) -> int:
     """One thread for small products, where waiting for a second one costs more than it does."""
-    widths = [
-        table.n_numbers + len(table.cardinalities),
-        *config.hidden,
-        config.n_components,
-        *config.projector,
-    ]
-    largest = max(one * other for one, other in itertools.pairwise(widths))
-    work = 2 * config.batch_size * largest
+    work = 2 * config.batch_size * network.largest_layer
     return 1 if work < WORK_FOR_THREADS else torch.get_num_threads()
 
 

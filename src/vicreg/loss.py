@@ -233,7 +233,11 @@ def _closed_form(
         gram = dims > rows
     dtype = torch.float64 if torch.float64 in (z1.dtype, z2.dtype) else torch.float32
     # Autocast would run the products in half precision.
-    with torch.no_grad(), torch.autocast(z1.device.type, enabled=False), fastest_float32():
+    with (
+        torch.no_grad(),
+        torch.autocast(z1.device.type, enabled=False),
+        fastest_float32(rows * dims * min(rows, dims)),
+    ):
         z1, z2 = z1.to(dtype), z2.to(dtype)
         difference = z1 - z2
         invariance = torch.linalg.vector_norm(difference).square_().div_(rows * dims)

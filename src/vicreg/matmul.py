@@ -13,26 +13,35 @@ if TYPE_CHECKING:
 
 __all__ = ["fastest_float32"]
 
+#: Where oneDNN begins to win, measured with one thread on products of a training step.
+FEWEST_MULTIPLICATIONS = 1_500_000
+
 
 @contextmanager
-def fastest_float32() -> Iterator[None]:
+def fastest_float32(multiplications: int) -> Iterator[None]:
     """Within this block float32 products take the fastest library that keeps float32 accuracy.
 
     PyTorch takes MKL by default, which runs at half speed on processors that are not Intel's.
     Where oneDNN is allowed to round to bfloat16 it takes the products over, and on a processor
     without matrix tiles (AMX) it computes them in full float32 all the same: measured on an AVX-512
     machine, 110 to 250 GF/s at the same error. With AMX it would really round, so there MKL stays.
+    A call of oneDNN takes 10 microseconds more, so small products stay with MKL too.
+
+    Parameters
+    ----------
+    multiplications : int
+        Of the largest product in the block: rows x columns x inner dimension.
 
     Examples
     --------
     >>> import torch
     >>> from vicreg.matmul import fastest_float32
-    >>> with fastest_float32():
+    >>> with fastest_float32(2 * 2 * 1):
     ...     torch.eye(2) @ torch.ones(2, 1)
     tensor([[1.],
             [1.]])
     """
-    if not _onednn_is_exact():
+    if multiplications < FEWEST_MULTIPLICATIONS or not _onednn_is_exact():
         yield
         return
     switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]

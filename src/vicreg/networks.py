@@ -220,6 +220,11 @@ class JointEmbedding(nn.Module):
         z1, z2 = self.projectors[0](self.encoders[0](both)).chunk(2)
         return z1, z2
 
+    @property
+    def largest_layer(self) -> int:
+        """Entries of the largest weight matrix: what a row costs at its dearest layer."""
+        return max(p.numel() for p in self.parameters() if p.dim() == 2)
+
     def embed(self, rows: Rows) -> Tensor:
         """Embedding of rows (n, k): the encoder's output, or the mean of the two encoders'."""
         embedding: Tensor = self.encoders[0](rows)

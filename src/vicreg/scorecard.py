@@ -351,7 +351,7 @@ def _spaces(
     width = model.embedder_.config.n_components
     spaces: dict[str, Matrix] = {"vicreg": model.transform(_native(source)), "raw": raw}
     if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
-        spaces["raw unscaled"] = raw * table.scale + table.mean
+        spaces["raw unscaled"] = table.raw(source)
     components = PCA(min(width, len(train) - 1, raw.shape[1]), random_state=random_state)
     spaces["pca"] = components.fit(raw[train]).transform(raw)
     if controls:

@@ -30,6 +30,9 @@ __all__ = ["Column", "TableEncoder"]
 Kind = Literal["number", "boolean", "datetime", "category"]
 
 SECONDS_A_DAY = 86_400
+#: Standard deviations beyond which a number is drawn in: a column that hardly varied in the fitted
+#: rows can put a new row thousands of deviations away from all others.
+FARTHEST = 10.0
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
 
@@ -53,8 +56,9 @@ class Column:
 class TableEncoder:
     """Fitted encoding of a table.
 
-    - Numbers and booleans are standardised; a missing value becomes the mean (0), and a column
-      that has missing values in the fitted rows gets a flag beside it.
+    - Numbers and booleans are standardised, and drawn in to at most 10 standard deviations from
+      the mean; a missing value becomes the mean (0), and a column that has missing
+      values in the fitted rows gets a flag beside it.
     - Dates become the time and sines and cosines of the time of day, week and year (UTC).
     - Categories become codes, the most frequent first; values that are rare in the fitted rows, or
       not in them, share code 0. Missing is a category of its own.
@@ -122,7 +126,7 @@ class TableEncoder:
                 f"the table has no column to learn from: {reasons}. At least one column must hold "
                 "two different values"
             )
-        raw = encoder._raw(source)
+        raw = encoder.raw(source)
         encoder.mean = np.nanmean(raw, axis=0) if raw.size else np.empty(0)
         scale = np.nanstd(raw, axis=0) if raw.size else np.empty(0)
         encoder.scale = np.where(scale > 0, scale, 1.0)
@@ -138,9 +142,10 @@ class TableEncoder:
         ValueError
             If a number is infinite.
         """
-        raw = self._raw(source)
+        raw = self.raw(source)
         raw -= self.mean
         raw /= self.scale
+        np.clip(raw, -FARTHEST, FARTHEST, out=raw)
         numbers = np.nan_to_num(raw, copy=False, nan=0.0).astype(np.float32)
         coded = [column for column in self.columns if column.kind == "category"]
         codes = np.empty((len(raw), len(coded)), dtype=np.int32)
@@ -213,8 +218,8 @@ class TableEncoder:
         ]
         return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"])
 
-    def _raw(self, source: Source) -> NDArray[np.float64]:
-        """All numbers before standardising (rows, p), NaN where missing."""
+    def raw(self, source: Source) -> NDArray[np.float64]:
+        """All numbers before standardising (rows, p) float64, NaN where missing."""
         names = column_names(source)
         plain = [column for column in self.columns if column.kind == "number"]
         if len(plain) == len(self.columns) and all(c.parts == ("value",) for c in plain):

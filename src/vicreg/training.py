@@ -149,10 +149,10 @@ def train(
     sums = torch.zeros(4, device=rows.numbers.device)
     since = 0
 
-    with fastest_float32():
+    network.train()
+    with fastest_float32(2 * config.batch_size * network.largest_layer):
         for step in range(1, config.steps + 1):
             try:
-                network.train()
                 factor = warmup_cosine(
                     step - 1, config.steps, config.warmup, constant=config.constant_lr
                 )
@@ -176,6 +176,7 @@ def train(
                     continue
                 total, invariance, variance, covariance = (sums / since).tolist()
                 held_out_loss, rank = _evaluate(network, trial, weights)
+                network.train()
                 moment = Moment(
                     step,
                     total,
@@ -222,7 +223,7 @@ def embed(network: JointEmbedding, rows: Rows, *, block: int = 256) -> Tensor:
     """
     network.eval()
     outputs = []
-    with fastest_float32():
+    with fastest_float32(block * network.largest_layer):
         for start in range(0, len(rows), block):
             part = rows.take(slice(start, start + block))
             missing = block - len(part)

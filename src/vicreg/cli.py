@@ -1,0 +1,439 @@
+"""The command line: ``vicreg demo | fit | embed | evaluate | info``.
+
+Exit status 0, or 2 with one line on stderr. ``--json`` prints one machine-readable line on stdout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+import typing
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from vicreg import __version__
+from vicreg.config import Config, preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import narwhals.stable.v2 as nw
+
+    from vicreg.estimator import VICReg
+    from vicreg.scorecard import Scorecard
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="vicreg",
+    help="Embeddings of matrices and tables without labels, learnt with VICReg.",
+    version=__version__,
+)
+
+
+def _documented(field_name: str) -> str:
+    """A field's words in the docstring of the configuration."""
+    lines = [line.strip() for line in (Config.__doc__ or "").splitlines()]
+    words: list[str] = []
+    for line in lines[lines.index(field_name) + 1 :]:
+        if not line.endswith(".") and not line.count(" "):
+            break
+        words.append(line)
+        if line.endswith("."):
+            break
+    return " ".join(words)
+
+
+def _fit_options() -> type[Any]:
+    """The configuration's fields as options that know whether they were given."""
+    hints = typing.get_type_hints(Config)
+    fields: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(Config):
+        default = field.default
+        told = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        parameter = Parameter(
+            help=f"{_documented(field.name)} [default: {told}]",
+            show_default=False,
+            negative_iterable=(),
+            consume_multiple=isinstance(default, tuple) or None,
+        )
+        fields.append(
+            (field.name, Annotated[hints[field.name] | None, parameter], dataclasses.field())
+        )
+        fields[-1][2].default = None
+    options = dataclasses.make_dataclass("FitOptions", fields, frozen=True, kw_only=True)
+    options.__module__ = __name__
+    options.__doc__ = ""
+    return options
+
+
+FitOptions = _fit_options()
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), help="No progress bar.")]
+AsJson = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print one machine-readable line.")
+]
+Label = Annotated[
+    str | None, Parameter(help="Column that holds labels; never a feature of the model.")
+]
+Id = Annotated[str | None, Parameter(help="Column that names the rows; never a feature.")]
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder to write to.")] = Path("demo"),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit two real inputs, print a score table for each, write embeddings, model and report.
+
+    The inputs: make_blobs (100 x 100, 10 centres) and scikit-learn's digits (1797 x 64).
+    """
+    import numpy as np
+    from sklearn.datasets import load_digits, make_blobs
+
+    from vicreg.estimator import VICReg
+    from vicreg.persistence import fresh_file
+    from vicreg.report import render_report
+    from vicreg.scorecard import evaluate
+
+    started = time.perf_counter()
+    blobs, blob_labels = make_blobs(
+        n_samples=100, n_features=100, centers=10, cluster_std=5, random_state=0
+    )
+    digits, digit_labels = load_digits(return_X_y=True)
+    cards = []
+    tables: list[dict[str, Any]] = []
+    for title, X, y in (
+        ("blobs", blobs.astype(np.float32), blob_labels),
+        ("digits", digits, digit_labels),
+    ):
+        model = VICReg(random_state=0, verbose=not quiet)
+        card = evaluate(model, X, y, title=title)
+        cards.append(card)
+        embedding = card.model.transform(X)
+        tables.append({"table": title, "label": y, "embedding": embedding})
+        if not as_json:
+            _print_card(card)
+    out.mkdir(parents=True, exist_ok=True)
+    with fresh_file(out / "embeddings.parquet") as fresh:
+        _write_parquet(
+            fresh,
+            {
+                "table": np.concatenate([[one["table"]] * len(one["label"]) for one in tables]),
+                "row": np.concatenate([np.arange(len(one["label"])) for one in tables]),
+                "label": np.concatenate([one["label"] for one in tables]),
+            },
+            np.concatenate([one["embedding"] for one in tables]),
+        )
+    cards[-1].model.save(out / "model")
+    with fresh_file(out / "report.html") as fresh:
+        page = render_report([card.for_report() for card in cards], title="VICReg demo")
+        fresh.write_text(page, encoding="utf-8")
+    seconds = time.perf_counter() - started
+    if as_json:
+        written = [str(out / name) for name in ("embeddings.parquet", "model", "report.html")]
+        told = {card.title: json.loads(card.to_json()) for card in cards}
+        print(json.dumps({"cards": told, "written": written, "seconds": round(seconds, 1)}))
+    else:
+        _say(
+            f"wrote {out}/embeddings.parquet, {out}/model/ (digits) and {out}/report.html "
+            f"in {seconds:.0f} s"
+        )
+
+
+@app.command
+def fit(
+    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    *,
+    out: Annotated[Path, Parameter(help="Folder for the model.")],
+    label: Label = None,
+    id: Id = None,  # noqa: A002 (the option's name)
+    preset_name: Annotated[
+        str, Parameter(name="--preset", help="default, paper or seed; single options override it.")
+    ] = "default",
+    random_state: Annotated[int, Parameter(help="Seed.")] = 0,
+    device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
+    n_threads: Annotated[int | None, Parameter(help="CPU threads.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
+) -> None:
+    """Learn an embedding of a table and save the model."""
+    from vicreg.estimator import VICReg
+
+    given = {
+        name: value for name, value in dataclasses.asdict(options).items() if value is not None
+    }
+    model = VICReg(
+        **{**preset(preset_name), **given},
+        random_state=random_state,
+        device=device,
+        n_threads=n_threads,
+        verbose=not quiet,
+    )
+    frame = _frame(data)
+    for name in (label, id):
+        if name is not None:
+            _column(frame, name, data)
+    aside = {"label": label, "id": id}
+    started = time.perf_counter()
+    model.fit(_features(frame, aside))
+    model.aside_ = aside
+    model.save(out)
+    seconds = time.perf_counter() - started
+    steps = model.n_iter_
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "model": str(out),
+                    "rows": model.n_rows_,
+                    "columns": model.n_features_in_,
+                    "n_components": model.embedder_.config.n_components,
+                    "steps": steps,
+                    "stopped": model.history_["stopped"],
+                    "notes": model.notes_,
+                    "seconds": round(seconds, 2),
+                }
+            )
+        )
+        return
+    for note in model.notes_:
+        _say(f"note: {note}")
+    _say(
+        f"fitted {model.n_rows_} rows x {model.n_features_in_} columns in {steps} steps, "
+        f"{seconds:.1f} s; model in {out}"
+    )
+
+
+@app.command
+def embed(
+    model: Annotated[Path, Parameter(help="Model folder.")],
+    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    *,
+    out: Annotated[Path, Parameter(help="File to write: .parquet, .csv or .npy.")],
+    id: Id = None,  # noqa: A002 (the option's name)
+    as_json: AsJson = False,
+) -> None:
+    """Embed a table with a saved model; the rows' ids come along.
+
+    Ids are the column named by --id here or at fit, and else the row numbers. A .npy file holds the
+    embedding alone; its ids go to a second file, NAME.ids.npy.
+    """
+    import numpy as np
+
+    from vicreg.estimator import load
+    from vicreg.persistence import fresh_file
+
+    suffix = out.suffix.lower()
+    if suffix not in (".parquet", ".csv", ".npy"):
+        raise ValueError(f"--out must end in .parquet, .csv or .npy, however: {out.name}")
+    fitted = load(model)
+    frame = _frame(data)
+    id_name = id if id is not None else fitted.aside_.get("id")
+    if id is not None or (id_name is not None and id_name in frame.columns):
+        ids = _column(frame, str(id_name), data).to_numpy()
+    else:
+        id_name, ids = "row", np.arange(frame.shape[0])
+    embedding = fitted.transform(_features(frame, {**fitted.aside_, "given id": id}))
+    with fresh_file(out) as fresh:
+        if suffix == ".npy":
+            np.save(fresh, embedding, allow_pickle=False)
+        elif suffix == ".csv":
+            _write_csv(fresh, {str(id_name): ids}, embedding)
+        else:
+            _write_parquet(fresh, {str(id_name): ids}, embedding)
+    written = [str(out)]
+    if suffix == ".npy":
+        ids_out = out.with_suffix(".ids.npy")
+        plain = ids.astype(str) if ids.dtype == object else ids
+        with fresh_file(ids_out) as fresh:
+            np.save(fresh, plain, allow_pickle=False)
+        written.append(str(ids_out))
+    if as_json:
+        print(json.dumps({"written": written, "rows": len(ids), "columns": embedding.shape[1]}))
+    else:
+        _say(f"wrote {' and '.join(written)}: {len(ids)} rows x {embedding.shape[1]} dimensions")
+
+
+@app.command
+def evaluate(
+    model: Annotated[Path, Parameter(help="Model folder.")],
+    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    *,
+    label: Label = None,
+    report: Annotated[Path | None, Parameter(help="HTML file to write.")] = None,
+    refit: Annotated[
+        bool,
+        Parameter(negative=(), help="Fit the configuration anew on 70 % of the rows, score the rest."),
+    ] = False,
+    controls: Annotated[
+        bool, Parameter(help="Also score the encoder untrained, and trained on shuffled columns.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model's embedding beside the raw table, PCA and controls."""
+    from sklearn.base import clone
+
+    from vicreg.estimator import load
+    from vicreg.scorecard import evaluate as score
+
+    fitted = load(model)
+    frame = _frame(data)
+    name = label if label is not None else fitted.aside_.get("label")
+    labelled = label is not None or (name is not None and name in frame.columns)
+    card = score(
+        clone(fitted).set_params(verbose=False) if refit else fitted,
+        _features(frame, {**fitted.aside_, "given label": label}),
+        _column(frame, str(name), data) if labelled else None,
+        controls=controls,
+        maps=report is not None,
+        title=data.name,
+        label_name=str(name),
+    )
+    if report is not None:
+        card.to_html(report)
+    if as_json:
+        print(card.to_json())
+        return
+    _print_card(card)
+    if report is not None:
+        _say(f"wrote {report}")
+
+
+@app.command
+def info(model: Annotated[Path, Parameter(help="Model folder.")], *, as_json: AsJson = False) -> None:
+    """Say what a saved model is: its table, its configuration, its fit."""
+    from vicreg.estimator import load
+
+    fitted = load(model)
+    embedder = fitted.embedder_
+    kinds = [column.kind for column in embedder.table.columns]
+    facts: dict[str, Any] = {
+        "rows": fitted.n_rows_,
+        "columns": fitted.n_features_in_,
+        "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "dropped": embedder.table.dropped,
+        "label": fitted.aside_.get("label"),
+        "id": fitted.aside_.get("id"),
+        "parameters": sum(weight.numel() for weight in embedder.network.parameters()),
+        "steps": fitted.n_iter_,
+        "stopped": fitted.history_["stopped"],
+        "notes": fitted.notes_,
+        "config": embedder.config.as_dict(),
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    told = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in facts.items():
+        if name == "config":
+            continue
+        told.add_row(name, escape(_plain(value)))
+    for name, value in facts["config"].items():
+        told.add_row(f"[dim]{name}[/dim]", escape(_plain(value)))
+    Console().print(told)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, with 2 after an error, with 130 after Ctrl-C."""
+    warnings.showwarning = _show_warning
+    try:
+        app(
+            list(sys.argv[1:] if arguments is None else arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except (CycloptsError, ValueError, TypeError, OSError, ArithmeticError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"vicreg: error: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("vicreg: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _frame(path: Path) -> nw.DataFrame[Any]:
+    from vicreg.sources import read_file
+
+    return read_file(path)
+
+
+def _column(frame: nw.DataFrame[Any], name: str, data: Path) -> nw.Series[Any]:
+    if name not in frame.columns:
+        shown = ", ".join(frame.columns[:8]) + (", ..." if len(frame.columns) > 8 else "")
+        raise ValueError(f"{data} has no column {name!r}; it has {shown}")
+    return frame[name]
+
+
+def _features(frame: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
+    """The frame without the columns that are set aside."""
+    from vicreg.sources import drop_columns
+
+    return drop_columns(frame, [name for name in aside.values() if name is not None]).to_native()
+
+
+def _write_parquet(path: Path, ids: dict[str, Any], embedding: Any) -> None:
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(_arrow(ids, embedding), path)
+
+
+def _write_csv(path: Path, ids: dict[str, Any], embedding: Any) -> None:
+    import pyarrow.csv
+
+    pyarrow.csv.write_csv(_arrow(ids, embedding), path)
+
+
+def _arrow(ids: dict[str, Any], embedding: Any) -> Any:
+    import pyarrow as pa
+
+    dimensions = {f"vicreg{place}": embedding[:, place] for place in range(embedding.shape[1])}
+    return pa.table({**ids, **dimensions})
+
+
+def _print_card(card: Scorecard) -> None:
+    table = Table(title=f"{card.title}: {card.described}", title_justify="left", box=None)
+    table.add_column("method")
+    for measure in card.measures:
+        table.add_column(measure, justify="right")
+    for method, of_method in card.scores.items():
+        values = [of_method.get(measure, float("nan")) for measure in card.measures]
+        cells = ["" if value != value else f"{value:.3f}" for value in values]
+        table.add_row(method, *cells, style="bold" if method == "vicreg" else None)
+    console = Console()
+    console.print(table)
+    for note in card.notes:
+        console.print(f"note: {note}", markup=False, style="dim")
+    console.print(card.verdict, markup=False)
+    console.print()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _say(line: str) -> None:
+    print(line)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"vicreg: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
