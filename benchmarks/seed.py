@@ -17,8 +17,8 @@ import time
 import numpy as np
 import torch
 from sklearn.datasets import make_blobs
-from timing import machine
 
+from timing import machine
 from vicreg import VICReg, preset
 from vicreg.metrics import silhouette
 
@@ -40,9 +40,7 @@ def main() -> None:
     parser.add_argument("--fits", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    X, y = make_blobs(
-        n_samples=100, n_features=100, centers=10, cluster_std=5, random_state=0
-    )
+    X, y = make_blobs(n_samples=100, n_features=100, centers=10, cluster_std=5, random_state=0)
     X = X.astype(np.float32)
     random = np.random.default_rng(0)
     settings = {**preset("seed"), "n_threads": 1}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import narwhals.stable.v2 as nw
 
-    from vicreg.estimator import VICReg
     from vicreg.scorecard import Scorecard
 
 __all__ = ["app", "main"]
@@ -274,7 +273,9 @@ def evaluate(
     report: Annotated[Path | None, Parameter(help="HTML file to write.")] = None,
     refit: Annotated[
         bool,
-        Parameter(negative=(), help="Fit the configuration anew on 70 % of the rows, score the rest."),
+        Parameter(
+            negative=(), help="Fit the configuration anew on 70 % of the rows, score the rest."
+        ),
     ] = False,
     controls: Annotated[
         bool, Parameter(help="Also score the encoder untrained, and trained on shuffled columns.")
@@ -311,7 +312,9 @@ def evaluate(
 
 
 @app.command
-def info(model: Annotated[Path, Parameter(help="Model folder.")], *, as_json: AsJson = False) -> None:
+def info(
+    model: Annotated[Path, Parameter(help="Model folder.")], *, as_json: AsJson = False
+) -> None:
     """Say what a saved model is: its table, its configuration, its fit."""
     from vicreg.estimator import load
 

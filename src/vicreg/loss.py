@@ -125,10 +125,9 @@ class VICRegLoss(nn.Module):
     lam, mu, nu, gamma, eps : float
         See :func:`vicreg_loss`.
 
-    Shape
+    Notes
     -----
-    - z1, z2: ``(rows, dimensions)``
-    - output: :class:`VICRegTerms` of scalars
+    Shape: ``z1`` and ``z2`` are (rows, dimensions); the output is :class:`VICRegTerms` of scalars.
 
     Examples
     --------

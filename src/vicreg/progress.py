@@ -18,22 +18,22 @@ __all__ = ["ProgressBar"]
 class ProgressBar:
     """Steps per second, the loss and its terms, and the time left, on stderr."""
 
-    def __init__(self, steps: int, title: str = "fit") -> None:
+    def __init__(self, steps: int, title: str = "fit", *, console: Console | None = None) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[told]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
+            TimeRemainingColumn(compact=True),
+            console=console or Console(stderr=True),
         )
         self._task = self._progress.add_task(title, total=steps, told="")
 
     def __call__(self, moment: Moment) -> None:
         rate = moment.step / max(moment.seconds, 1e-9)
         told = (
-            f"{rate:.0f} steps/s  loss {moment.total:.3g} = inv {moment.invariance:.3g}, "
-            f"var {moment.variance:.3g}, cov {moment.covariance:.3g}"
+            f"{rate:.0f} steps/s loss {moment.total:.2g} = inv {moment.invariance:.2g} "
+            f"var {moment.variance:.2g} cov {moment.covariance:.2g}"
         )
         self._progress.update(self._task, completed=moment.step, told=told)
 

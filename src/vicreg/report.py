@@ -47,7 +47,7 @@ def _prepared(card: dict[str, Any]) -> dict[str, Any]:
         pictures.append(
             _picture(
                 "The rows, before and after",
-                f"Maps ({kinds}) of {' and '.join(card['maps'])}, coloured by {card['coloured_by']}",
+                f"{kinds} of {' and '.join(card['maps'])}, coloured by {card['coloured_by']}",
                 plot_maps(card["maps"], card["map_labels"]),
             )
         )

@@ -31,6 +31,8 @@ from vicreg.report import render_report
 from vicreg.sources import read, shuffle_columns, take_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from vicreg.estimator import VICReg
@@ -241,7 +243,7 @@ def evaluate(
             method: _score_clusters(space[scored], n_groups, random_state)
             for method, space in spaces.items()
         }
-        names = cluster(spaces["vicreg"][scored], n_groups, random_state=random_state)
+        names: Labels = cluster(spaces["vicreg"][scored], n_groups, random_state=random_state)
     else:
         known = labels.known[scored]
         scored = scored[known]
@@ -405,7 +407,9 @@ def _cluster_count(raw: Matrix, random_state: int) -> int:
     scores = {
         count: silhouette(raw, cluster(raw, count, random_state=random_state)) for count in counts
     }
-    return max(scores, key=lambda count: (np.nan_to_num(scores[count], nan=-1.0), -count), default=2)
+    return max(
+        scores, key=lambda count: (np.nan_to_num(scores[count], nan=-1.0), -count), default=2
+    )
 
 
 def _shown_rows(n_rows: int, random_state: int) -> Index:
@@ -445,7 +449,9 @@ def _verdict(scores: dict[str, dict[str, float]], *, labelled: bool) -> str:
     """One sentence on whether the embedding beats the raw table and PCA."""
     measures = ("silhouette", "10-NN", "linear") if labelled else ("silhouette of clusters",)
     rivals = [name for name in ("raw", "raw unscaled", "pca") if name in scores]
-    wins, ties, losses = [], [], []
+    wins: list[str] = []
+    ties: list[str] = []
+    losses: list[str] = []
     for measure in measures:
         own = scores["vicreg"].get(measure, float("nan"))
         best = max(rivals, key=lambda name: np.nan_to_num(scores[name].get(measure, -1), nan=-1))
@@ -478,7 +484,7 @@ def _verdict(scores: dict[str, dict[str, float]], *, labelled: bool) -> str:
     return sentence + "."
 
 
-def _joined(items: list[str]) -> str:
+def _joined(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Source", "column_names", "drop_columns", "read", "read_file", "shuffle_columns", "take_rows"]
+__all__ = [
+    "Source",
+    "column_names",
+    "drop_columns",
+    "read",
+    "read_file",
+    "shuffle_columns",
+    "take_rows",
+]
 
 #: What the rest of the package works on: a numeric or object array (rows, columns), or a frame.
 Source: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
