@@ -168,7 +168,9 @@ def fit(
 ) -> None:
     """Learn an embedding of a table and save the model."""
     from vicreg.estimator import VICReg
+    from vicreg.persistence import check_free
 
+    check_free(out)  # before the work, not after it
     given = {
         name: value for name, value in dataclasses.asdict(options).items() if value is not None
     }

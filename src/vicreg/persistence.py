@@ -28,7 +28,7 @@ from vicreg.training import History
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Artifact", "fresh_file", "read_artifact", "write_artifact"]
+__all__ = ["Artifact", "check_free", "fresh_file", "read_artifact", "write_artifact"]
 
 FORMAT = 1
 DOCUMENT = "model.json"
@@ -48,6 +48,20 @@ class Artifact:
     aside: dict[str, str | None] = field(default_factory=dict)
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a place where no model can be written: anything but a model or an empty folder.
+
+    Raises
+    ------
+    FileExistsError
+        If something else is there.
+    """
+    if folder.exists() and not (folder / DOCUMENT).is_file():
+        empty = folder.is_dir() and not any(folder.iterdir())
+        if not empty:
+            raise FileExistsError(f"{folder} exists and is not a model folder; choose another path")
+
+
 def write_artifact(artifact: Artifact, folder: Path) -> None:
     """Write a model folder, whole or not at all; an earlier model there is replaced.
 
@@ -56,10 +70,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
     FileExistsError
         If the folder exists and is not a model.
     """
-    if folder.exists() and not (folder / DOCUMENT).is_file():
-        empty = folder.is_dir() and not any(folder.iterdir())
-        if not empty:
-            raise FileExistsError(f"{folder} exists and is not a model folder; choose another path")
+    check_free(folder)
     embedder = artifact.embedder
     table_document, arrays = embedder.table.state()
     tensors = {f"table.{name}": torch.from_numpy(array) for name, array in arrays.items()}

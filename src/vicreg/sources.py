@@ -57,7 +57,7 @@ def read(data: object) -> Source:
         return _checked_frame(data)
     if scipy.sparse.issparse(data):
         data = data.toarray()  # type: ignore[attr-defined]
-    frame = nw.from_native(data, eager_only=True, pass_through=True)
+    frame = _as_frame(data)
     if isinstance(frame, nw.DataFrame):
         return _checked_frame(frame)
     if isinstance(frame, nw.LazyFrame):
@@ -101,7 +101,8 @@ def read_file(path: Path) -> nw.DataFrame[Any]:
         kind = "Parquet" if suffix in (".parquet", ".pq") else "CSV"
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path} is not a readable {kind} file: {reason}") from None
-    return _checked_frame(nw.from_native(table, eager_only=True))
+    frame: nw.DataFrame[Any] = _as_frame(table)
+    return _checked_frame(frame)
 
 
 def column_names(source: Source) -> tuple[str, ...]:
@@ -149,13 +150,26 @@ def _read_csv(path: Path, delimiter: str) -> Any:
     )
 
 
-def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
-    names = [str(name) for name in frame.columns]
+def _as_frame(data: Any) -> Any:
+    """A narwhals frame if the data is one of the frames it knows, and else the data."""
+    names = [str(name) for name in _names_of(data)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(
-            f"column names must be unique, however: {_listed(repeated)} more than once"
+            f"column names must be unique, however: {_listed(repeated)} more than once; "
+            "rename or drop the copies"
         )
+    return nw.from_native(data, pass_through=True)
+
+
+def _names_of(data: Any) -> Sequence[object]:
+    names = getattr(data, "column_names", None)  # pyarrow
+    if names is None and hasattr(data, "columns") and not hasattr(data, "collect"):
+        names = data.columns  # pandas, polars
+    return [] if names is None or callable(names) else list(names)
+
+
+def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
     _check_shape(frame.shape)
     return frame
 
