@@ -191,7 +191,7 @@ def test_float16_covariance_does_not_overflow() -> None:
 
 def test_double_backward_is_refused() -> None:
     z1, z2 = (z.requires_grad_() for z in two(6, 3))
-    with pytest.raises(RuntimeError, match="no second one.*without create_graph=True"):
+    with pytest.raises(RuntimeError, match=r"no second one.*without create_graph=True"):
         torch.autograd.grad(vicreg_loss(z1, z2).total, z1, create_graph=True)
 
 

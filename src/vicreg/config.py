@@ -103,10 +103,8 @@ class Config:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "projector", "betas"):  # lists come from JSON and the command line
-            value = getattr(self, name)
-            if isinstance(value, list | tuple):
-                object.__setattr__(self, name, tuple(value))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         for name, rule in _RULES.items():
             rule(name, getattr(self, name))
         _check_widths("hidden", self.hidden)
@@ -224,6 +222,13 @@ class _Number:
         if math.isinf(self.high):
             return f"{noun} {low}"
         return f"{noun} {low} and {'at most' if self.include_high else 'below'} {self.high:g}"
+
+
+def _plain(value: Any) -> Any:
+    """Lists (from JSON, the command line) as tuples, numpy's scalars as Python's."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(one) for one in value)
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
 def _number(

@@ -207,9 +207,15 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         """Write the fitted model to a folder: safetensors and JSON, no pickle."""
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
-        params = self.get_params(deep=False)
-        if not isinstance(params["random_state"], int | None):
-            params["random_state"] = None  # a generator's state is not part of the model
+        seed = self.random_state
+        params = {
+            **self._config().as_dict(),
+            "device": self.device,
+            "n_threads": None if self.n_threads is None else int(self.n_threads),
+            "verbose": bool(self.verbose),
+            # A generator's state is not part of the model.
+            "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
+        }
         artifact = Artifact(
             self.embedder_,
             params,
@@ -221,9 +227,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         write_artifact(artifact, Path(path))
 
     def _fit(self, X: object, *, untrained: bool) -> VICReg:
-        config = Config(
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
-        )
+        config = self._config()
         if self.n_threads is not None and self.n_threads < 1:
             raise ValueError(f"n_threads must be at least 1, however: n_threads={self.n_threads!r}")
         source = self._read(X, reset=True)
@@ -241,6 +245,11 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             n_rows=source.shape[0],
         )
         return self
+
+    def _config(self) -> Config:
+        return Config(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
+        )
 
     def _adopt(self, embedder: Embedder, n_rows: int) -> None:
         self.embedder_ = embedder
