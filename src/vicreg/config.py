@@ -225,10 +225,10 @@ class _Number:
 
 
 def _plain(value: Any) -> Any:
-    """Lists (from JSON, the command line) as tuples, numpy's scalars as Python's."""
-    if isinstance(value, list | tuple):
-        return tuple(_plain(one) for one in value)
-    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    """Lists (from JSON, the command line) as tuples, numpy's numbers as Python's."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(_plain(one) for one in value) if isinstance(value, list | tuple) else value
 
 
 def _number(

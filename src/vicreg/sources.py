@@ -163,9 +163,11 @@ def _as_frame(data: Any) -> Any:
 
 
 def _names_of(data: Any) -> Sequence[object]:
+    if hasattr(data, "collect"):  # a lazy frame would have to work its names out
+        return []
     names = getattr(data, "column_names", None)  # pyarrow
-    if names is None and hasattr(data, "columns") and not hasattr(data, "collect"):
-        names = data.columns  # pandas, polars
+    if names is None and hasattr(data, "iloc"):
+        names = data.columns  # pandas; polars repeats no name
     return [] if names is None or callable(names) else list(names)
 
 

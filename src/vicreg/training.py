@@ -29,9 +29,9 @@ __all__ = ["CollapseWarning", "DivergenceError", "History", "InterruptedWarning"
 
 #: How often a fit looks at itself: terms, held-out loss, effective rank.
 EVALUATIONS = 30
-#: A dimension is dead when its standard deviation over the rows is below this share of the median's
-#: and of the target's.
-DEAD_SHARE = 1e-3
+#: A dimension is dead when its standard deviation over the rows is below this share of the target
+#: (projection) or of the median dimension's (embedding).
+DEAD_SHARE = 0.05
 
 
 class CollapseWarning(UserWarning):
@@ -312,20 +312,22 @@ def _warn_of_collapse(
 ) -> None:
     if not history.moments:
         return
-    embedding = network.embed(trial.rows)
-    deviations = embedding.std(dim=0)
-    typical = max(float(deviations.median()), DEAD_SHARE * config.gamma)
-    dead = int((deviations < DEAD_SHARE * typical).sum())
-    width = embedding.shape[1]
-    ranks = [moment.effective_rank for moment in history.moments]
-    fallen = ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * width
-    if dead <= width // 10 and not fallen:
-        return
     findings = []
-    if dead:
-        findings.append(f"{dead} of {width} dimensions of the embedding are dead")
-    if fallen:
+    for name, output in (
+        ("projection", network(*trial.views)[0]),
+        ("embedding", network.embed(trial.rows)),
+    ):
+        deviations = output.std(dim=0)
+        # The loss gives the projection its scale; the embedding's is its own.
+        usual = (config.gamma or 1.0) if name == "projection" else float(deviations.median())
+        dead = int((deviations < DEAD_SHARE * usual).sum())
+        if dead > len(deviations) // 10:
+            findings.append(f"{dead} of {len(deviations)} dimensions of the {name} are dead")
+    ranks = [moment.effective_rank for moment in history.moments]
+    if ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * config.n_components:
         findings.append(f"its effective rank fell from {ranks[0]:.1f} to {ranks[-1]:.1f}")
+    if not findings:
+        return
     message = f"the embedding collapses: {'; '.join(findings)}. {_cause(config)}"
     warnings.warn(message, CollapseWarning, stacklevel=2)
 

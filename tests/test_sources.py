@@ -1,0 +1,148 @@
+"""Every kind of input, and every kind of bad input, by real files and frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import scipy.sparse
+
+from vicreg.sources import column_names, drop_columns, read, shuffle_columns, take_rows
+
+COLUMNS = {"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}
+
+
+def written(folder: Path, name: str) -> Path:
+    path = folder / name
+    table = pa.table(COLUMNS)
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        options = pyarrow.csv.WriteOptions(delimiter="\t" if path.suffix == ".tsv" else ",")
+        pyarrow.csv.write_csv(table, path, options)
+    return path
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table, nw.from_native])
+def test_frames_of_every_library_are_read(make: Any) -> None:
+    source = read(make(COLUMNS if make is not nw.from_native else pl.DataFrame(COLUMNS)))
+    assert isinstance(source, nw.DataFrame)
+    assert column_names(source) == ("a", "b")
+    assert source["b"].to_list() == COLUMNS["b"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
+@pytest.mark.parametrize("kind", [Path, str])
+def test_files_are_read_by_their_suffix(tmp_path: Path, name: str, kind: Any) -> None:
+    source = read(kind(written(tmp_path, name)))
+    assert isinstance(source, nw.DataFrame)
+    assert {name: source[name].to_list() for name in source.columns} == COLUMNS
+
+
+def test_marks_of_missing_values_in_csv_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,x\nNA,?\n,null\n2.5,y\n", encoding="utf-8")
+    source = read(path)
+    assert isinstance(source, nw.DataFrame)
+    assert source["a"].to_list() == [1.0, None, None, 2.5]
+    assert source["b"].to_list() == ["x", None, None, "y"]
+
+
+def test_sparse_matrices_become_dense() -> None:
+    dense = np.diag([1.0, 2.0, 3.0])
+    for made in (scipy.sparse.csr_matrix(dense), scipy.sparse.coo_array(dense)):
+        assert np.array_equal(np.asarray(read(made)), dense)
+
+
+def test_lists_become_arrays_with_made_up_names() -> None:
+    source = read([[1, 2], [3, 4]])
+    assert isinstance(source, np.ndarray)
+    assert column_names(source) == ("x0", "x1")
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (np.zeros((0, 3)), ValueError, r"0 sample\(s\).*at least one row"),
+        (np.zeros((3, 0)), ValueError, r"0 feature\(s\).*at least one column"),
+        (pd.DataFrame({"a": []}), ValueError, "at least one row"),
+        (pl.DataFrame(), ValueError, "at least one row"),
+        (np.zeros(3), ValueError, "Expected 2D array, got 1D array.*reshape"),
+        (np.zeros((2, 2, 2)), ValueError, "got 3D array"),
+        (5, TypeError, "must be an array, a frame, a sparse matrix or a path, however: int"),
+        (None, TypeError, "however: NoneType"),
+        (np.ones((2, 2)) * 1j, ValueError, "Complex data not supported"),
+        ([[1, 2], [3]], ValueError, "rows must have the same length"),
+        (pl.LazyFrame({"a": [1]}), TypeError, r"lazy frame; call .collect\(\)"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "unique, however: 'a' more"),
+        (pa.table([[1], [2]], names=["q", "q"]), ValueError, "unique, however: 'q' more"),
+    ],
+)
+def test_bad_tables_are_refused(data: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.parquet", b"a,b\n1,2\n", "t.parquet is not a readable Parquet file"),
+        ("t.csv", b"PAR1\0\0\xff\xfe", "t.csv is not a readable CSV file: it holds binary data"),
+        ("t.csv", b"", "t.csv is empty"),
+        ("t.parquet", b"", "t.parquet is not a readable Parquet file"),
+        ("t.csv", b"a,b\n1,2,3\n4\n", "t.csv is not a readable CSV file.*Expected 2 columns"),
+        ("t.csv", b"a,b\n", "at least one row"),
+        ("t.csv", b"a,a\n1,2\n", "column names must be unique, however: 'a'"),
+        ("t.xlsx", b"x", "must end in .csv, .tsv or .parquet, however: t.xlsx"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read(path)
+
+
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*nowhere\.csv"):
+        read(tmp_path / "nowhere.csv")
+    with pytest.raises(ValueError, match="is a folder; give a CSV or Parquet file"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("make", [np.array, lambda rows: pl.DataFrame(rows, orient="row")])
+def test_rows_are_taken_in_the_order_asked_for(make: Any) -> None:
+    source = read(make([[1, 10], [2, 20], [3, 30]]))
+    taken = take_rows(source, np.array([2, 0]))
+    values = taken.to_numpy() if isinstance(taken, nw.DataFrame) else taken
+    assert values.tolist() == [[3, 30], [1, 10]]
+
+
+def test_dropping_passes_over_names_that_are_not_there() -> None:
+    source = read(pl.DataFrame(COLUMNS))
+    assert isinstance(source, nw.DataFrame)
+    assert drop_columns(source, ["b", "zebra"]).columns == ["a"]
+
+
+@pytest.mark.parametrize("make", [np.column_stack, None, "pandas", "polars", "pyarrow"])
+def test_shuffled_columns_keep_their_values_and_lose_their_rows(make: Any) -> None:
+    values = np.arange(200)
+    frames: dict[Any, Any] = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
+    if make in frames:
+        source = read(frames[make]({"a": values, "b": values}))
+    else:
+        source = read(np.column_stack([values, values]))
+    shuffled = shuffle_columns(source, np.random.default_rng(0))
+    matrix = shuffled.to_numpy() if isinstance(shuffled, nw.DataFrame) else shuffled
+    assert [sorted(column) for column in matrix.T.tolist()] == [list(range(200))] * 2
+    assert abs(np.corrcoef(matrix.T)[0, 1]) < 0.3
+    original = source.to_numpy() if isinstance(source, nw.DataFrame) else source
+    assert np.array_equal(original[:, 0], values)

@@ -1,0 +1,313 @@
+"""Table encoding against scikit-learn, hand calculations, and itself across frame libraries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.preprocessing import StandardScaler
+
+from vicreg.sources import read
+from vicreg.table import TableEncoder
+
+RANDOM = np.random.default_rng(0)
+
+
+def encoded(data: Any) -> tuple[TableEncoder, np.ndarray, np.ndarray]:
+    source = read(data)
+    encoder = TableEncoder.fit(source)
+    rows = encoder.transform(source)
+    return encoder, rows.numbers.numpy(), rows.codes.numpy()
+
+
+def objects(*columns: list[Any]) -> np.ndarray:
+    matrix = np.empty((len(columns[0]), len(columns)), dtype=object)
+    for place, column in enumerate(columns):
+        matrix[:, place] = column
+    return matrix
+
+
+def test_numbers_are_standardised_as_scikit_learn_does() -> None:
+    X = RANDOM.normal(5, 3, size=(200, 4)) * [1, 100, 1e-6, 1e8]
+    _, numbers, codes = encoded(X)
+    np.testing.assert_allclose(numbers, StandardScaler().fit_transform(X), atol=1e-5)
+    assert codes.shape == (200, 0)
+    assert numbers.dtype == np.float32
+    assert codes.dtype == np.int32
+
+
+def test_statistics_come_from_the_fitted_rows_only() -> None:
+    train, new = RANDOM.normal(size=(50, 2)), RANDOM.normal(9, 5, size=(20, 2))
+    encoder = TableEncoder.fit(train)
+    wanted = StandardScaler().fit(train).transform(new).clip(-10, 10)
+    np.testing.assert_allclose(encoder.transform(new).numbers, wanted, atol=1e-5)
+
+
+def test_far_values_are_drawn_in() -> None:
+    encoder = TableEncoder.fit(np.array([[-1.0], [1.0]]))
+    assert encoder.transform(np.array([[1e9], [-50.0]])).numbers.tolist() == [[10.0], [-10.0]]
+
+
+def test_missing_becomes_the_mean_and_a_flag_where_it_was_missing_at_fit() -> None:
+    X = np.array([[1.0, 5.0], [3.0, 6.0], [np.nan, 7.0], [2.0, 8.0]])
+    encoder, numbers, _ = encoded(X)
+    assert [column.parts for column in encoder.columns] == [("value", "missing"), ("value",)]
+    assert numbers[2, 0] == 0
+    flags = StandardScaler().fit_transform([[0.0], [0], [1], [0]])
+    np.testing.assert_allclose(numbers[:, 1], flags.ravel(), atol=1e-6)
+    new = encoder.transform(np.array([[2.0, np.nan]])).numbers  # never missing at fit: the mean
+    assert new[0, 2] == 0
+
+
+def test_useless_columns_are_dropped_with_a_note() -> None:
+    frame = pd.DataFrame(
+        {
+            "same": [3.5] * 40,
+            "nothing": [np.nan] * 40,
+            "name": [f"row {i}" for i in range(40)],
+            "word": ["w"] * 40,
+            "good": range(40),
+        }
+    )
+    encoder, numbers, _ = encoded(frame)
+    assert numbers.shape == (40, 1)
+    assert encoder.dropped == {
+        "same": "constant",
+        "nothing": "empty",
+        "name": "identifier-like",
+        "word": "constant",
+    }
+    assert encoder.notes == [
+        "dropped 2 constant columns: 'same', 'word'",
+        "dropped 1 empty column: 'nothing'",
+        "dropped 1 identifier-like column: 'name'",
+    ]
+
+
+def test_a_long_list_of_dropped_columns_is_cut() -> None:
+    X = np.column_stack([np.ones((4, 9)), np.arange(4.0)])
+    assert TableEncoder.fit(X).notes == [
+        "dropped 9 constant columns: 'x0', 'x1', 'x2', 'x3', 'x4' and 4 more"
+    ]
+
+
+def test_rounding_does_not_make_a_constant_column_vary() -> None:
+    X = np.column_stack([np.full(1000, 0.1), np.arange(1000.0)])
+    assert TableEncoder.fit(X).dropped == {"x0": "constant"}
+
+
+@pytest.mark.parametrize("column", [[2.0] * 3, [np.nan] * 3])
+def test_a_table_without_a_usable_column_is_refused(column: list[float]) -> None:
+    with pytest.raises(ValueError, match="no column to learn from.*two different values"):
+        TableEncoder.fit(np.array([column]).T)
+
+
+def test_infinities_are_refused_with_column_and_row() -> None:
+    frame = read(pl.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, -math.inf]}))
+    with pytest.raises(ValueError, match="infinity.*column 'b', row 2"):
+        TableEncoder.fit(frame)
+    encoder = TableEncoder.fit(np.array([[1.0], [2.0]]))
+    with pytest.raises(ValueError, match="column 'x0', row 1"):
+        encoder.transform(np.array([[1.0], [np.inf]]))
+
+
+def test_categories_are_coded_by_frequency_and_rare_or_unseen_ones_share_zero() -> None:
+    words = ["b"] * 5 + ["a"] * 3 + ["c"] * 3 + ["rare"]
+    encoder, _, codes = encoded(objects(words, list(range(12))))
+    assert encoder.columns[0].categories == ("b", "a", "c")
+    assert codes[:, 0].tolist() == [1] * 5 + [2] * 3 + [3] * 3 + [0]
+    new = encoder.transform(objects(["c", "new", None], [1, 2, 3])).codes
+    assert new[:, 0].tolist() == [3, 0, 0]
+    assert encoder.cardinalities == [4]
+
+
+def test_missing_is_a_category_of_its_own() -> None:
+    encoder, _, codes = encoded(objects(["a", None, "a", float("nan"), "a", "b", "b"]))
+    assert encoder.columns[0].categories == ("a", "b", None)
+    assert codes[:, 0].tolist() == [1, 3, 1, 3, 1, 2, 2]
+
+
+def test_a_category_is_rare_below_one_percent_in_larger_tables() -> None:
+    words = ["a"] * 600 + ["b"] * 391 + ["few"] * 9
+    encoder, *_ = encoded(objects(words))
+    assert encoder.columns[0].categories == ("a", "b")
+
+
+def test_order_of_rows_does_not_change_the_codes() -> None:
+    words = ["x", "y", "z"] * 4
+    one, other = encoded(objects(words))[0], encoded(objects(words[::-1]))[0]
+    assert one.columns == other.columns
+
+
+def test_whole_numbers_are_the_same_category_however_they_are_stored() -> None:
+    as_text = pd.DataFrame({"c": pd.Series(["1", "2", "1", "2"]), "n": [1, 2, 3, 4]})
+    encoder = TableEncoder.fit(read(as_text))
+    for values in ([1, 2, 1, 2], [1.0, 2.0, 1.0, 2.0], ["1", "2", "1", "2"]):
+        frame = read(pd.DataFrame({"c": values, "n": [1, 2, 3, 4]}))
+        assert encoder.transform(frame).codes[:, 0].tolist() == [1, 2, 1, 2]
+
+
+def test_object_columns_of_numbers_are_numbers() -> None:
+    _, numbers, codes = encoded(objects([1, 2.5, None, 4], ["1", "2", "3", "5"]))
+    assert numbers.shape == (4, 3)
+    assert codes.shape == (4, 0)
+
+
+def test_other_objects_are_refused() -> None:
+    with pytest.raises(TypeError, match="'x1': argument must be a string or a number.*dict"):
+        TableEncoder.fit(objects([1, 2], [{"a": 1}, 3]))
+    with pytest.raises(TypeError, match="column 'l' must hold numbers, text, dates.*List"):
+        TableEncoder.fit(read(pl.DataFrame({"l": [[1], [2]]})))
+
+
+MOMENTS = [dt.datetime(2024, 1, 1, 6) + dt.timedelta(days=i, hours=5 * i) for i in range(40)]
+MIXED: dict[str, list[Any]] = {
+    "number": [float(i % 7) if i % 9 else None for i in range(40)],
+    "whole": [i * i % 11 for i in range(40)],
+    "flag": [None if i == 3 else i % 3 == 0 for i in range(40)],
+    "word": [None if i % 8 == 1 else "abc"[i % 3] for i in range(40)],
+    "moment": [None if i == 5 else moment for i, moment in enumerate(MOMENTS)],
+    "same": [1] * 40,
+}
+
+
+def make_categorical(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype({"word": "category"})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pl.DataFrame,
+        pa.table,
+        lambda data: pd.DataFrame(data).convert_dtypes(),
+        lambda data: make_categorical(pd.DataFrame(data)),
+        lambda data: pl.DataFrame(data).with_columns(pl.col("word").cast(pl.Categorical)),
+        lambda data: pd.DataFrame(data).convert_dtypes(dtype_backend="pyarrow"),
+    ],
+    ids=["polars", "pyarrow", "nullable", "categorical", "polars categorical", "arrow-backed"],
+)
+def test_the_same_table_is_encoded_alike_in_every_library(make: Any) -> None:
+    wanted = encoded(pd.DataFrame(MIXED))
+    actual = encoded(make(MIXED))
+    np.testing.assert_allclose(actual[1], wanted[1], atol=1e-5)
+    assert np.array_equal(actual[2], wanted[2])
+    assert actual[0].columns == wanted[0].columns
+    # A table fitted in one library is transformed in another.
+    rows = wanted[0].transform(read(make(MIXED)))
+    np.testing.assert_allclose(rows.numbers, wanted[1], atol=1e-5)
+
+
+def test_layout_keeps_the_parts_of_a_column_together() -> None:
+    encoder = encoded(pd.DataFrame(MIXED))[0]
+    names = [column.name for column in encoder.columns]
+    assert names == ["number", "whole", "flag", "word", "moment"]
+    assert encoder.layout.n_columns == 5
+    assert encoder.layout.numbers.tolist() == [0, 0, 1, 2, 2, *[4] * 8]
+    assert encoder.layout.codes.tolist() == [3]
+    # Flags take no noise: number, flag and moment each have one.
+    assert encoder.layout.noisy.tolist() == [1, 0, 1, 1, 0, *[1] * 7, 0]
+
+
+def test_parts_of_a_date_equal_a_hand_calculation() -> None:
+    moments = [
+        dt.datetime(1970, 1, 1, 6),  # a quarter of the day, the first day of week and year
+        dt.datetime(1970, 1, 8, 12),  # half the day, a whole week later
+        dt.datetime(1972, 3, 4, 0),
+    ]
+    encoder = TableEncoder.fit(read(pl.DataFrame({"t": moments})))
+    raw = encoder.raw(read(pl.DataFrame({"t": moments})))
+    (column,) = encoder.columns
+    parts = dict(zip(column.parts, raw.T, strict=True))
+    assert parts["time"].tolist() == [6 * 3600, 7 * 86400 + 12 * 3600, 793 * 86400]
+    np.testing.assert_allclose(parts["day_sin"], [1, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(parts["day_cos"], [0, -1, 1], atol=1e-9)
+    np.testing.assert_allclose(parts["week_sin"], np.sin(2 * np.pi * np.array([0, 0, 2 / 7])))
+    np.testing.assert_allclose(parts["year_cos"][0], 1)
+
+
+def test_parts_of_a_date_that_do_not_vary_are_left_out() -> None:
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=i) for i in range(10)]
+    encoder = TableEncoder.fit(read(pl.DataFrame({"d": days})))
+    assert encoder.columns[0].parts == ("time", "week_sin", "week_cos", "year_sin", "year_cos")
+
+
+def test_time_zones_are_taken_to_utc() -> None:
+    utc = pd.date_range("2024-03-01", periods=20, freq="7h", tz="UTC")
+    one = encoded(pd.DataFrame({"t": utc}))
+    other = encoded(pd.DataFrame({"t": utc.tz_convert("Asia/Tokyo")}))
+    np.testing.assert_allclose(one[1], other[1], atol=1e-5)
+
+
+def test_durations_and_date_arrays_are_understood() -> None:
+    hours = np.arange(6) * 3
+    _, numbers, _ = encoded(pl.DataFrame({"d": [dt.timedelta(hours=int(h)) for h in hours]}))
+    wanted = StandardScaler().fit_transform(hours.reshape(-1, 1))
+    np.testing.assert_allclose(numbers, wanted, atol=1e-5)
+    as_array = np.array(MOMENTS, dtype="M8[s]").reshape(-1, 1)
+    same = encoded(pl.DataFrame({"x0": MOMENTS}))
+    np.testing.assert_allclose(encoded(as_array)[1], same[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "new", "message"),
+    [
+        ([1.0, 2.0], ["x", "2"], "column 'a' held numbers when.*holds 'x' now"),
+        (MOMENTS[:2], ["x", "y"], "column 'a' held dates when"),
+        (MOMENTS[:2], [1.0, 2.0], "column 'a' held dates when"),
+        ([True, False], ["maybe", "no"], "column 'a' held numbers when.*holds 'maybe'"),
+    ],
+)
+def test_a_column_that_changed_its_kind_is_refused(
+    fitted: list[Any], new: list[Any], message: str
+) -> None:
+    encoder = TableEncoder.fit(read(pl.DataFrame({"a": fitted})))
+    with pytest.raises(TypeError, match=message):
+        encoder.transform(read(pl.DataFrame({"a": new})))
+
+
+def test_a_column_that_is_empty_in_new_rows_is_all_mean() -> None:
+    encoder = TableEncoder.fit(read(pl.DataFrame(MIXED)))
+    empty = read(pl.DataFrame({name: [None, None] for name in MIXED}))
+    rows = encoder.transform(empty)
+    assert bool(torch.isfinite(rows.numbers).all())
+    whole = encoder.layout.numbers.tolist().index(1)
+    assert rows.numbers[:, whole].tolist() == [0, 0]
+
+
+def test_state_survives_json() -> None:
+    source = read(pd.DataFrame(MIXED))
+    encoder = TableEncoder.fit(source)
+    document, values = encoder.state()
+    again = TableEncoder.from_state(json.loads(json.dumps(document)), values)
+    assert again.columns == encoder.columns
+    assert again.notes == encoder.notes
+    assert torch.equal(again.transform(source).numbers, encoder.transform(source).numbers)
+    assert torch.equal(again.transform(source).codes, encoder.transform(source).codes)
+
+
+FLOATS = st.floats(allow_nan=True, allow_infinity=False, width=32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    X=arrays(np.float64, (6, 3), elements=FLOATS), new=arrays(np.float64, (4, 3), elements=FLOATS)
+)
+def test_encoded_numbers_are_always_finite(X: np.ndarray, new: np.ndarray) -> None:
+    X[:, 2] = np.arange(6)  # one column to learn from
+    encoder = TableEncoder.fit(X)
+    for table in (X, new):
+        numbers = encoder.transform(table).numbers
+        assert bool(torch.isfinite(numbers).all())
+        assert float(numbers.abs().max()) <= 10

@@ -1,0 +1,233 @@
+"""The loop: it learns, it stops, it can be interrupted, it warns; and it is reproducible."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from sklearn.datasets import make_blobs
+
+import vicreg.embedder
+from vicreg.config import Config
+from vicreg.embedder import Embedder, fit_embedder
+from vicreg.loss import vicreg_loss
+from vicreg.progress import ProgressBar
+from vicreg.training import (
+    CollapseWarning,
+    DivergenceError,
+    History,
+    InterruptedWarning,
+    Moment,
+    train,
+)
+from vicreg.views import Sample, corruption, two_views
+
+X = make_blobs(n_samples=300, n_features=12, centers=5, random_state=0)[0]
+SMALL: dict[str, Any] = {
+    "n_components": 8,
+    "hidden": (16,),
+    "projector": (16, 16),
+    "batch_size": 64,
+    "steps": 60,
+}
+
+
+def fitted(seed: int = 0, data: np.ndarray = X, **settings: Any) -> Embedder:
+    return fit_embedder(data, Config(**{**SMALL, **settings}), seed=seed, n_threads=1)
+
+
+def trained_with(observe: Any, **settings: Any) -> tuple[Embedder, History]:
+    """An untrained embedder, trained by hand with an observer."""
+    config = Config(**{**SMALL, **settings})
+    embedder = fit_embedder(X, config, seed=0, n_threads=1, untrained=True)
+    history = train(
+        embedder.network,
+        embedder.table.transform(X),
+        None,
+        embedder.table.layout,
+        corruption(swap=config.swap, mask=config.mask, noise=config.noise),
+        config,
+        generator=torch.Generator().manual_seed(0),
+        observe=observe,
+    )
+    return embedder, history
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "adam"}, {"optimizer": "lars", "lr": 1.0}])
+@pytest.mark.parametrize("shared_weights", [True, False])
+def test_training_lowers_the_loss_of_fixed_views(
+    optimizer: dict[str, Any], shared_weights: bool
+) -> None:
+    moments = fitted(**optimizer, shared_weights=shared_weights, steps=150).history.moments
+    assert moments[-1].step == 150
+    assert moments[-1].held_out < 0.8 * moments[0].held_out
+
+
+def test_moments_hold_the_terms_whose_weighted_sum_is_the_loss() -> None:
+    for moment in fitted(lam=3.0, mu=4.0, nu=0.5).history.moments:
+        wanted = 3 * moment.invariance + 4 * moment.variance + 0.5 * moment.covariance
+        assert moment.total == pytest.approx(wanted, rel=1e-4)
+
+
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
+    one, again, other = (fitted(seed).embed(X) for seed in (0, 0, 1))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_global_generators_and_threads_are_left_alone() -> None:
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
+    threads = torch.get_num_threads()
+    fit_embedder(X, Config(**SMALL), seed=3, n_threads=2).embed(X)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # type: ignore[index] # noqa: NPY002
+    assert torch.get_num_threads() == threads
+
+
+def test_held_out_rows_are_unknown_to_the_table_encoder() -> None:
+    many = make_blobs(n_samples=1100, n_features=3, random_state=0)[0]
+    table = fitted(data=many, steps=2).table
+    held_out = np.random.default_rng(0).permutation(1100)[:110]
+    kept = np.delete(many, held_out, axis=0)
+    np.testing.assert_allclose(table.mean, kept.mean(axis=0))
+
+
+def test_fit_stops_early_and_goes_back_to_its_best_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Hardly any rows to learn from, and half of them held out: the fit soon learns them by heart.
+    monkeypatch.setattr(vicreg.embedder, "FEWEST_HELD_OUT", 10)
+    noise = np.random.default_rng(0).normal(size=(60, 30))
+    settings: dict[str, Any] = {
+        "validation_fraction": 0.5,
+        "patience": 2,
+        "constant_lr": True,
+        "lr": 0.01,
+        "steps": 2000,
+        "batch_size": 30,
+        "swap": 0.1,
+    }
+    config = Config(**{**SMALL, **settings})
+    embedder = fit_embedder(noise, config, seed=0, n_threads=1)
+    history = embedder.history
+    assert history.stopped == "early"
+    losses = {moment.step: moment.held_out for moment in history.moments}
+    assert history.best_step == min(losses, key=lambda step: losses[step])
+    assert history.best_step == history.moments[-3].step
+    assert any("stopped early" in note for note in embedder.notes)
+
+    # The same views of the held-out rows, drawn again: the loss is the best moment's.
+    order = np.random.default_rng(0).permutation(60)
+    held_out = embedder.table.transform(noise[np.sort(order[:30])])
+    generator = torch.Generator().manual_seed(0)
+    sample = Sample(held_out, torch.arange(30), embedder.table.layout)
+    views = two_views(sample, corruption(swap=0.1, mask=0, noise=0), generator)
+    with torch.no_grad():
+        z1, z2 = embedder.network.eval()(*views)
+        loss = vicreg_loss(z1, z2, nu=config.nu).total.item()
+    assert loss == pytest.approx(losses[history.best_step], rel=1e-5)
+
+
+def test_without_patience_the_fit_goes_to_its_end() -> None:
+    many = make_blobs(n_samples=1100, n_features=3, random_state=0)[0]
+    assert fitted(data=many, patience=0, lr=0.1, constant_lr=True).history.stopped == "finished"
+
+
+def test_interruption_keeps_what_is_trained_and_says_so() -> None:
+    def interrupt(moment: Moment) -> None:
+        if moment.step == 30:
+            raise KeyboardInterrupt
+
+    with pytest.warns(InterruptedWarning, match="interrupted at step 30 of 60.*keeps"):
+        embedder, history = trained_with(interrupt)
+    assert history.stopped == "interrupted"
+    untrained = fit_embedder(X, Config(**SMALL), seed=0, n_threads=1, untrained=True)
+    assert not np.array_equal(embedder.embed(X), untrained.embed(X))
+    assert np.isfinite(embedder.embed(X)).all()
+
+
+def test_interruption_before_anything_is_trained_goes_through() -> None:
+    def interrupt(_: Moment) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained_with(interrupt, steps=1)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_divergence_stops_the_fit_with_advice(norm: bool) -> None:
+    advice = "learning rate below lr=1e[+]20.*clip_norm=10" + ("" if norm else ".*batch_norm=True")
+    with pytest.raises(DivergenceError, match=f"NaN or infinite at step .* of 60. Try a {advice}"):
+        fitted(lr=1e20, clip_norm=0.0, batch_norm=norm, optimizer="adam", warmup=0.0)
+
+
+def test_collapse_is_warned_of_with_its_cause() -> None:
+    with pytest.warns(CollapseWarning, match="collapses.*variance term is off .mu=0"):
+        fitted(mu=0.0, nu=0.0, skip=False, lr=0.02, steps=400, weight_decay=0.5)
+
+
+def test_relu_units_that_died_are_named_as_the_cause() -> None:
+    with pytest.warns(CollapseWarning, match="projection are dead. A ReLU on the last layer"):
+        fitted(final_relu=True, batch_norm=False, lr=1.0, optimizer="adam", clip_norm=0.0)
+
+
+def test_a_sound_fit_does_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(steps=200)
+
+
+def test_clipping_bounds_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms: list[float] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters: list[torch.nn.Parameter], bound: float) -> torch.Tensor:
+        before = clip(parameters, bound)
+        after = torch.linalg.vector_norm(
+            torch.stack([p.grad.norm() for p in parameters if p.grad is not None])
+        )
+        norms.append(float(after))
+        return before
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    fitted(clip_norm=0.5, steps=10)
+    assert len(norms) == 10
+    assert max(norms) <= 0.5 + 1e-4
+
+
+def test_constant_columns_in_training_rows_do_not_break_a_fit() -> None:
+    table = X.copy()
+    table[:, 0] = 3.0
+    assert fitted(data=table).notes[0] == "dropped 1 constant column: 'x0'"
+
+
+def test_history_survives_json() -> None:
+    history = fitted().history
+    assert History.from_dict(history.as_dict()) == history
+
+
+def test_untrained_embedder_shares_its_start_with_the_trained_one() -> None:
+    config = Config(**{**SMALL, "steps": 1, "lr": 1e-12})
+    start = fit_embedder(X, config, seed=5, n_threads=1, untrained=True)
+    barely = fit_embedder(X, config, seed=5, n_threads=1)
+    for one, other in zip(start.network.parameters(), barely.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_progress_bar_shows_speed_terms_and_time_left() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    with ProgressBar(100, console=console) as bar:
+        bar(Moment(50, 12.5, 0.25, 0.125, 3.5, 11.0, 7.0, 1e-3, 2.0))
+    shown = screen.getvalue()
+    assert "50/100" in shown
+    assert "25 steps/s" in shown
+    assert "inv 0.25" in shown
+    assert "var 0.12" in shown
+    assert "cov 3.5" in shown
+    assert ":" in shown.split("cov 3.5")[1]
