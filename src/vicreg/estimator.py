@@ -304,8 +304,13 @@ def load(path: str | Path) -> VICReg:
     True
     """
     artifact = read_artifact(Path(path))
-    known = set(VICReg().get_params())
-    model = VICReg(**{name: value for name, value in artifact.params.items() if name in known})
+    # JSON has no tuples.
+    model = VICReg(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in artifact.params.items()
+        }
+    )
     model._adopt(artifact.embedder, artifact.n_rows)
     model.n_features_in_ = artifact.n_features
     model.aside_ = artifact.aside

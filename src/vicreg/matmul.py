@@ -11,14 +11,14 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["fastest_float32"]
+__all__ = ["fastest_float32", "onednn_is_exact"]
 
 #: Where oneDNN begins to win, measured with one thread on products of a training step.
 FEWEST_MULTIPLICATIONS = 1_500_000
 
 
 @contextmanager
-def fastest_float32(multiplications: int) -> Iterator[None]:
+def fastest_float32(multiplications: float) -> Iterator[None]:
     """Within this block float32 products take the fastest library that keeps float32 accuracy.
 
     PyTorch takes MKL by default, which runs at half speed on processors that are not Intel's.
@@ -29,8 +29,10 @@ def fastest_float32(multiplications: int) -> Iterator[None]:
 
     Parameters
     ----------
-    multiplications : int
-        Of the largest product in the block: rows x columns x inner dimension.
+    multiplications : float
+        Of the largest product in the block: rows x columns x inner dimension. With infinity every
+        product goes to oneDNN, if it is exact: there a row of a product comes out the same to the
+        bit wherever in the matrix it stands, which MKL's small products do not grant.
 
     Examples
     --------
@@ -41,7 +43,7 @@ def fastest_float32(multiplications: int) -> Iterator[None]:
     tensor([[1.],
             [1.]])
     """
-    if multiplications < FEWEST_MULTIPLICATIONS or not _onednn_is_exact():
+    if multiplications < FEWEST_MULTIPLICATIONS or not onednn_is_exact():
         yield
         return
     switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
@@ -54,7 +56,8 @@ def fastest_float32(multiplications: int) -> Iterator[None]:
 
 
 @cache
-def _onednn_is_exact() -> bool:
+def onednn_is_exact() -> bool:
+    """Whether oneDNN, allowed to round, computes float32 products in full float32 all the same."""
     switchable = hasattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision")
     without_tiles = not torch.cpu._is_amx_tile_supported()
     return switchable and torch.backends.cpu.get_cpu_capability() == "AVX512" and without_tiles

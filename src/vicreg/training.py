@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from vicreg.batches import permuted_batches
 from vicreg.loss import vicreg_loss
-from vicreg.matmul import fastest_float32
+from vicreg.matmul import fastest_float32, onednn_is_exact
 from vicreg.metrics import effective_rank
+from vicreg.networks import Rows
 from vicreg.optim import build_optimizer, warmup_cosine
 from vicreg.views import Sample, two_views
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vicreg.config import Config
-    from vicreg.networks import JointEmbedding, Rows
+    from vicreg.networks import JointEmbedding
     from vicreg.views import Corruption, Layout
 
 __all__ = ["CollapseWarning", "DivergenceError", "History", "InterruptedWarning", "Moment", "train"]
@@ -218,21 +220,25 @@ def embed(network: JointEmbedding, rows: Rows, *, block: int = 256) -> Tensor:
     """Embeddings of rows (n, k), in blocks of one fixed size.
 
     A matrix product may round a row differently in a larger or smaller matrix. With every block of
-    the same size, the last one filled up, a row's embedding is the same to the bit whatever the
-    other rows of the call are.
+    the same size, the last one filled up, and in a library that treats all rows of a block alike,
+    a row's embedding is the same to the bit whatever the other rows of the call are. Where there is
+    no such library the products are done in float64, whose rounding is gone in float32.
     """
     network.eval()
+    on_cpu = rows.numbers.device.type == "cpu"
+    dtype = torch.float64 if on_cpu and not onednn_is_exact() else torch.float32
+    if dtype == torch.float64:
+        network = copy.deepcopy(network).double()
     outputs = []
-    with fastest_float32(block * network.largest_layer):
+    with fastest_float32(math.inf):
         for start in range(0, len(rows), block):
             part = rows.take(slice(start, start + block))
             missing = block - len(part)
-            if missing:
-                part = type(part)(
-                    nn.functional.pad(part.numbers, (0, 0, 0, missing)),
-                    nn.functional.pad(part.codes, (0, 0, 0, missing)),
-                )
-            outputs.append(network.embed(part)[: block - missing])
+            part = Rows(
+                nn.functional.pad(part.numbers.to(dtype), (0, 0, 0, missing)),
+                nn.functional.pad(part.codes, (0, 0, 0, missing)),
+            )
+            outputs.append(network.embed(part)[: block - missing].float())
     return torch.cat(outputs)
 
 

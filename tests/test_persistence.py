@@ -1,0 +1,181 @@
+"""A saved model is whole, unaltered and the same; or it is refused, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+
+from vicreg import VICReg, load
+from vicreg.persistence import DOCUMENT, WEIGHTS, fresh_file
+
+RANDOM = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {
+        "a": RANDOM.normal(size=60),
+        "b": np.where(RANDOM.random(60) < 0.2, np.nan, RANDOM.normal(size=60)),
+        "word": RANDOM.choice(["x", "y"], 60),
+        "same": 1.0,
+    }
+)
+
+
+def small(seed: int = 0) -> VICReg:
+    return VICReg(
+        n_components=np.int64(4),  # type: ignore[arg-type]
+        hidden=[8],
+        projector=(8,),
+        steps=5,
+        batch_size=30,
+        random_state=seed,
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    small().fit(TABLE).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_loaded_model_is_the_same(tmp_path: Path) -> None:
+    model = small().fit(TABLE)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert np.array_equal(again.transform(TABLE), model.transform(TABLE))
+    assert again.get_params() == {**model.get_params(), "n_components": 4, "hidden": (8,)}
+    assert again.history_ == model.history_
+    assert again.notes_ == model.notes_ == ["dropped 1 constant column: 'same'"]
+    assert again.n_features_in_ == 4
+    assert list(again.feature_names_in_) == list(TABLE.columns)
+    assert list(again.get_feature_names_out()) == list(model.get_feature_names_out())
+
+
+def test_a_loaded_model_can_be_fitted_and_saved_again(saved: Path, tmp_path: Path) -> None:
+    again = load(saved)
+    again.fit(TABLE)
+    again.save(tmp_path / "second")
+    assert np.array_equal(load(tmp_path / "second").transform(TABLE), load(saved).transform(TABLE))
+
+
+def test_the_folder_holds_json_and_safetensors_and_nothing_else(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == [DOCUMENT, WEIGHTS]
+    assert json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))["format"] == 1
+    assert safetensors.torch.load_file(saved / WEIGHTS)
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", [DOCUMENT, WEIGHTS])
+def test_a_missing_file_is_named(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"not a whole model: {name} is missing"):
+        load(saved)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no model folder at .*nowhere"):
+        load(tmp_path / "nowhere")
+
+
+def test_one_altered_bit_of_the_weights_is_noticed(saved: Path) -> None:
+    content = bytearray((saved / WEIGHTS).read_bytes())
+    content[-3] ^= 1
+    (saved / WEIGHTS).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{WEIGHTS} was altered after it was saved"):
+        load(saved)
+
+
+def test_an_altered_document_is_noticed(saved: Path) -> None:
+    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
+    document["table"]["columns"][0]["name"] = "z"
+    (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{DOCUMENT} was altered after it was saved"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": 1, "vicreg"', "model.json is not JSON"),
+        ("[1, 2]", "model.json is not a vicreg model"),
+        ('{"a": 1}', "model.json is not a vicreg model"),
+        ('{"format": 99, "sha256": ""}', "has format 99, this version reads format 1: install"),
+    ],
+)
+def test_what_is_not_a_model_is_refused(saved: Path, content: str, message: str) -> None:
+    (saved / DOCUMENT).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load(saved)
+
+
+def test_binary_rubbish_is_refused(saved: Path) -> None:
+    (saved / DOCUMENT).write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ValueError, match="model.json is not JSON"):
+        load(saved)
+
+
+def test_saving_replaces_an_earlier_model_whole(saved: Path) -> None:
+    other = small(seed=1).fit(TABLE)
+    other.save(saved)
+    assert np.array_equal(load(saved).transform(TABLE), other.transform(TABLE))
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_saving_into_an_empty_folder_works(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    small().fit(TABLE).save(tmp_path / "empty")
+    assert load(tmp_path / "empty").n_features_in_ == 4
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_saving_never_overwrites_anything_else(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "precious"
+    if kind == "file":
+        place.write_text("mine", encoding="utf-8")
+    else:
+        place.mkdir()
+        (place / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="precious exists and is not a model folder"):
+        small().fit(TABLE).save(place)
+    mine = place if kind == "file" else place / "thesis.txt"
+    assert mine.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_failure_while_writing_keeps_the_old_model(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = load(saved).transform(TABLE)
+    other = small(seed=1).fit(TABLE)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="no space left"):
+            other.save(saved)
+    assert np.array_equal(load(saved).transform(TABLE), wanted)
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_fresh_file_takes_its_place_only_if_all_went_well(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with fresh_file(path) as fresh:
+        fresh.write_text("first", encoding="utf-8")
+        assert not path.exists()
+        assert fresh.suffix == ".csv"
+    assert path.read_text(encoding="utf-8") == "first"
+
+    def fail() -> None:
+        with fresh_file(path) as fresh:
+            fresh.write_text("half", encoding="utf-8")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text(encoding="utf-8") == "first"
+    assert [one.name for one in tmp_path.iterdir()] == ["out.csv"]
