@@ -408,7 +408,7 @@ def _arrow(ids: dict[str, Any], embedding: Any) -> Any:
 
 
 def _print_card(card: Scorecard) -> None:
-    table = Table(title=f"{card.title}: {card.described}", title_justify="left", box=None)
+    table = Table(box=None, pad_edge=False)
     table.add_column("method")
     for measure in card.measures:
         table.add_column(measure, justify="right")
@@ -417,10 +417,11 @@ def _print_card(card: Scorecard) -> None:
         cells = ["" if value != value else f"{value:.3f}" for value in values]
         table.add_row(method, *cells, style="bold" if method == "vicreg" else None)
     console = Console()
+    console.print(f"{card.title}: {card.described}", markup=False, style="bold", soft_wrap=True)
     console.print(table)
     for note in card.notes:
-        console.print(f"note: {note}", markup=False, style="dim")
-    console.print(card.verdict, markup=False)
+        console.print(f"note: {note}", markup=False, style="dim", soft_wrap=True)
+    console.print(card.verdict, markup=False, soft_wrap=True)
     console.print()
 
 

@@ -304,13 +304,11 @@ def load(path: str | Path) -> VICReg:
     True
     """
     artifact = read_artifact(Path(path))
-    # JSON has no tuples.
-    model = VICReg(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in artifact.params.items()
-        }
-    )
+    params: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+        for name, value in artifact.params.items()
+    }
+    model = VICReg(**params)
     model._adopt(artifact.embedder, artifact.n_rows)
     model.n_features_in_ = artifact.n_features
     model.aside_ = artifact.aside

@@ -255,7 +255,7 @@ def evaluate(
             else _crossed(labels.values, scored, random_state)
         )
         scores = {
-            method: _score_labels(space, split, scored, random_state)
+            method: _score_labels(space, names, scored, split, random_state)
             for method, space in spaces.items()
         }
     shown = _shown_rows(len(scored), random_state)
@@ -378,19 +378,18 @@ def _dense(model: VICReg, source: Source) -> Matrix:
 
 
 def _score_labels(
-    space: Matrix, split: LabelledSplit | None, scored: Index, random_state: int
+    space: Matrix, names: Labels, scored: Index, split: LabelledSplit | None, random_state: int
 ) -> dict[str, float]:
-    measured = {"effective rank": effective_rank(space[scored])}
-    if split is None:
-        return measured
-    names = split.labels[scored]
-    return {
+    """All measures; without a split none of the probes."""
+    measured = {
         "silhouette": silhouette(space[scored], names, random_state=random_state),
-        "10-NN": knn_accuracy(space, split),
-        "linear": linear_accuracy(space, split),
         "ari": ari(space[scored], names, random_state=random_state),
-        **measured,
+        "effective rank": effective_rank(space[scored]),
     }
+    if split is not None:
+        measured["10-NN"] = knn_accuracy(space, split)
+        measured["linear"] = linear_accuracy(space, split)
+    return measured
 
 
 def _score_clusters(space: Matrix, n_groups: int, random_state: int) -> dict[str, float]:

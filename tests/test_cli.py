@@ -1,0 +1,376 @@
+"""The command line on real files: the whole way, and every wrong turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.datasets import load_wine
+
+from vicreg import VICReg, load
+from vicreg.cli import main
+
+FAST = ["--steps", "10", "--hidden", "16", "--projector", "16", "16", "--n-components", "8", "-q"]
+DIMENSIONS = [f"vicreg{place}" for place in range(8)]
+
+
+class Told:
+    """What a run of the command line printed, and its exit status."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("warnings.showwarning", None)  # main sets its own; undone afterwards
+
+    def run(*arguments: object) -> Told:
+        status = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Told(status, captured.out, captured.err)
+
+    return run
+
+
+def table(n: int = 178) -> pl.DataFrame:
+    wine = load_wine(as_frame=True)
+    frame = pl.from_pandas(wine.data.iloc[:, :5])
+    return frame.with_columns(
+        pl.Series("colour", ["red", "white", "rose"]).sample(
+            len(frame), with_replacement=True, seed=0
+        ),
+        pl.Series("species", [f"kind {y}" for y in wine.target]),
+        pl.Series("sample", [f"s{i:03}" for i in range(len(frame))]),
+    ).head(n)
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / f"wine.{request.param}"
+    if request.param == "csv":
+        table().write_csv(path)
+    else:
+        table().write_parquet(path)
+    return path
+
+
+@pytest.fixture
+def fitted(tmp_path: Path, run: Any) -> Path:
+    table().write_csv(tmp_path / "t.csv")
+    asides = ["--label", "species", "--id", "sample"]
+    assert run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *asides, *FAST).status == 0
+    return tmp_path / "m"
+
+
+def test_fit_info_embed_and_evaluate_go_hand_in_hand(data: Path, tmp_path: Path, run: Any) -> None:
+    model, out, report = tmp_path / "model", tmp_path / "Z.parquet", tmp_path / "r.html"
+    told = run("fit", data, "--out", model, "--label", "species", "--id", "sample", *FAST)
+    assert told.status == 0
+    assert "fitted 178 rows x 6 columns in 10 steps" in told.out
+    assert "note: batch_size lowered from 256 to 178" in told.out
+
+    told = run("info", model)
+    assert told.status == 0
+    for fact in ("178", "category 1, number 5", "species", "sample", "n_components"):
+        assert fact in told.out
+
+    told = run("embed", model, data, "--out", out)
+    assert told.out == f"wrote {out}: 178 rows x 8 dimensions\n"
+    Z = pl.read_parquet(out)
+    assert Z.columns == ["sample", *DIMENSIONS]
+    assert Z["sample"].to_list() == table()["sample"].to_list()
+    wanted = load(model).transform(table().drop("species", "sample"))
+    assert np.array_equal(Z.select(DIMENSIONS).to_numpy(), wanted)
+
+    told = run("evaluate", model, data, "--report", report, "--no-controls")
+    assert told.status == 0
+    assert "by species, 3 classes" in told.out
+    assert "The embedding" in told.out
+    assert "<table>" in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("columns", [["species"], ["sample"], ["species", "sample"], []])
+def test_labels_and_ids_may_be_there_or_not(
+    fitted: Path, tmp_path: Path, run: Any, columns: list[str]
+) -> None:
+    table().drop(columns).write_parquet(tmp_path / "new.parquet")
+    assert run("embed", fitted, tmp_path / "new.parquet", "--out", tmp_path / "Z.csv").status == 0
+    Z = pl.read_csv(tmp_path / "Z.csv")
+    wanted = load(fitted).transform(table().drop("species", "sample"))
+    np.testing.assert_allclose(Z.select(DIMENSIONS).to_numpy(), wanted, rtol=1e-6)
+    assert Z.columns[0] == ("row" if "sample" in columns else "sample")
+
+
+def test_the_label_is_no_feature(tmp_path: Path, run: Any) -> None:
+    with_label, without = tmp_path / "a.csv", tmp_path / "b.csv"
+    table().drop("sample").write_csv(with_label)
+    table().drop("sample", "species").write_csv(without)
+    run("fit", with_label, "--out", tmp_path / "ma", "--label", "species", *FAST)
+    run("fit", without, "--out", tmp_path / "mb", *FAST)
+    for model in ("ma", "mb"):
+        run("embed", tmp_path / model, with_label if model == "ma" else without,
+            "--out", tmp_path / f"{model}.npy")  # fmt: skip
+    assert np.array_equal(np.load(tmp_path / "ma.npy"), np.load(tmp_path / "mb.npy"))
+
+
+@pytest.mark.parametrize("name", ["sample", "number"])
+def test_npy_files_come_with_their_ids(fitted: Path, tmp_path: Path, run: Any, name: str) -> None:
+    numbers = [pl.Series("number", range(1000, 1178))] if name == "number" else []
+    frame = table().with_columns(*numbers)
+    frame.write_parquet(tmp_path / "n.parquet")
+    chosen = ["--id", "number"] if name == "number" else []
+    out = tmp_path / "Z.npy"
+    told = run("embed", fitted, tmp_path / "n.parquet", "--out", out, *chosen)
+    assert told.status == 0, told.err
+    assert np.load(out, allow_pickle=False).shape == (178, 8)
+    ids = np.load(tmp_path / "Z.ids.npy", allow_pickle=False)
+    assert ids.tolist() == frame[name].to_list()
+
+
+def test_json_is_one_line_for_a_machine(fitted: Path, tmp_path: Path, run: Any) -> None:
+    data = tmp_path / "t.csv"
+    for arguments in (
+        ["fit", data, "--out", tmp_path / "m2", "--label", "species", "--id", "sample", *FAST],
+        ["info", fitted],
+        ["embed", fitted, data, "--out", tmp_path / "Z.csv"],
+        ["evaluate", fitted, data, "--no-controls"],
+    ):
+        told = run(*arguments, "--json")
+        assert told.status == 0, told.err
+        assert told.out.count("\n") == 1
+        assert isinstance(json.loads(told.out), dict)
+
+
+def test_options_override_a_preset(tmp_path: Path, run: Any) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    model = tmp_path / "m"
+    told = run("fit", tmp_path / "t.csv", "--out", model, "--preset", "seed", "--nu", "0.2",
+               "--steps", "5", "--projector", "64", "--random-state", "3", "-q")  # fmt: skip
+    assert told.status == 0, told.err
+    params = load(model).get_params()
+    assert params["nu"] == 0.2
+    assert params["projector"] == (64,)
+    assert params["hidden"] == ()
+    assert params["shared_weights"] is False
+    assert params["random_state"] == 3
+
+
+def test_refit_scores_rows_that_the_fit_has_not_seen(tmp_path: Path, run: Any) -> None:
+    frame = pl.concat([table()] * 2)
+    frame.drop("sample").write_csv(tmp_path / "t.csv")
+    data, model = tmp_path / "t.csv", tmp_path / "m"
+    run("fit", data, "--out", model, "--label", "species", *FAST)
+    told = run("evaluate", model, data, "--refit", "--no-controls", "--json")
+    card = json.loads(told.out)
+    assert card["held_out"]
+    assert card["n_scored"] == 107
+
+
+def test_a_mixed_and_messy_table_goes_all_the_way(tmp_path: Path, run: Any) -> None:
+    path = tmp_path / "messy.csv"
+    rows = ["when,amount,word,ok,empty,same,name"]
+    for i in range(60):
+        amount = "" if i % 7 == 0 else f"{i * 1.5}"
+        rows.append(
+            f"2024-0{1 + i % 9}-11 0{i % 10}:30:00,{amount},w{i % 3},{i % 2 == 0},,1,id-{i}"
+        )
+    path.write_text("\n".join(rows), encoding="utf-8")
+    told = run("fit", path, "--out", tmp_path / "m", *FAST)
+    assert told.status == 0, told.err
+    assert "note: dropped 1 constant column: 'same'" in told.out
+    assert "note: dropped 1 empty column: 'empty'" in told.out
+    assert "note: dropped 1 identifier-like column: 'name'" in told.out
+    facts = json.loads(run("info", tmp_path / "m", "--json").out)
+    assert facts["kinds"] == {"boolean": 1, "category": 1, "datetime": 1, "number": 1}
+    assert run("embed", tmp_path / "m", path, "--out", tmp_path / "Z.csv").status == 0
+
+
+def test_help_and_version_are_there(run: Any) -> None:
+    assert "--n-components" in run("fit", "--help").out
+    told = run("--version")
+    assert (told.status, told.out.strip()) == (0, "0.1.0")
+
+
+GOOD = "a,b\n" + "\n".join(f"{i % 7},{i * i % 5}" for i in range(12)) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.csv", b"", "empty.csv is empty"),
+        ("header.csv", b"a,b\n", "needs at least one row"),
+        ("one.csv", b"a,b\n1,2\n", "at least two rows"),
+        ("constant.csv", b"a,b\n1,1\n1,1\n", "no column to learn from: dropped 2 constant"),
+        ("missing.csv", b"a,b\n,\n,\n", "no column to learn from: dropped 2 empty"),
+        (
+            "infinite.csv",
+            b"a,b\n1,2\ninf,3\n4,4\n",
+            "infinity or a value too large: column 'a', row 1",
+        ),
+        ("twice.csv", b"a,a\n1,2\n3,4\n", "unique, however: 'a' more than once"),
+        ("ragged.csv", b"a,b\n1,2,3\n4\n", "not a readable CSV file"),
+        ("binary.csv", bytes(range(256)) * 9, "not a readable CSV file: it holds binary data"),
+        ("text.parquet", b"hello", "not a readable Parquet file"),
+        ("sheet.xlsx", b"PK", "must end in .csv, .tsv or .parquet, however: sheet.xlsx"),
+        ("nowhere.csv", None, "no such file"),
+    ],
+)
+def test_bad_tables_leave_one_line_and_no_model(
+    tmp_path: Path, run: Any, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    told = run("fit", tmp_path / name, "--out", tmp_path / "m", *FAST)
+    assert_refused(told, message)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def assert_refused(told: Told, message: str) -> None:
+    assert told.status == 2
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith("vicreg: error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("b,a\n1,2\n3,4\n", "same order"),
+        ("a,c\n1,2\n3,4\n", "unseen at fit time: - c"),
+        ("a\n1\n2\n", "now missing: - b"),
+        ("a,b,c\n1,2,3\n", "unseen at fit time: - c"),
+        (
+            "a,b\nx,2\ny,4\n",
+            "column 'a' held numbers when the model was fitted, however: it holds 'x'",
+        ),
+        ("a,b\n-inf,2\n1,4\n", "infinity or a value too large: column 'a', row 0"),
+        ("a,b\n", "at least one row"),
+    ],
+)
+def test_bad_new_tables_leave_one_line_and_no_output(
+    tmp_path: Path, run: Any, content: str, message: str
+) -> None:
+    (tmp_path / "good.csv").write_text(GOOD, encoding="utf-8")
+    assert run("fit", tmp_path / "good.csv", "--out", tmp_path / "m", *FAST).status == 0
+    (tmp_path / "new.csv").write_text(content, encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    told = run("embed", tmp_path / "m", tmp_path / "new.csv", "--out", tmp_path / "Z.parquet")
+    assert_refused(told, message)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "t.csv", "--out", "m2", "--lr", "-1"], "lr must be"),
+        (["fit", "t.csv", "--out", "m2", "--lr", "fast"], "--lr"),
+        (["fit", "t.csv", "--out", "m2", "--nonsense", "1"], "--nonsense"),
+        (["fit", "t.csv"], "--out"),
+        (["fit"], "requires an argument"),
+        (["fly"], "fly"),
+        (["fit", "t.csv", "--out", "m2", "--preset", "best"], "preset must be one of"),
+        (["fit", "t.csv", "--out", "m2", "--label", "klass"], "has no column 'klass'; it has"),
+        (["fit", "t.csv", "--out", "m2", "--id", "nr"], "has no column 'nr'"),
+        (["fit", "t.csv", "--out", "m2", "--device", "abacus"], "device must be"),
+        (["fit", "t.csv", "--out", "t.csv"], "exists and is not a model folder"),
+        (["fit", "t.csv", "--out", "."], "exists and is not a model folder"),
+        (["embed", "m", "t.csv", "--out", "Z.txt"], "--out must end in"),
+        (["embed", "m", "t.csv", "--out", "Z.csv", "--id", "nr"], "has no column 'nr'"),
+        (["embed", "nowhere", "t.csv", "--out", "Z.csv"], "no model folder at nowhere"),
+        (["evaluate", "m", "t.csv", "--label", "klass"], "has no column 'klass'"),
+        (["evaluate", "m", "t.csv", "--label", "alcohol"], "must hold classes"),
+        (["info", "t.csv"], "no model folder at t.csv"),
+    ],
+)
+def test_bad_arguments_leave_one_line_and_nothing_else(
+    fitted: Path, run: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(fitted.parent)
+    before = sorted(fitted.parent.rglob("*"))
+    assert_refused(run(*arguments), message)
+    assert sorted(fitted.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+@pytest.mark.parametrize("harm", ["missing", "altered"])
+def test_a_harmed_model_is_refused(fitted: Path, run: Any, name: str, harm: str) -> None:
+    path = fitted / name
+    if harm == "missing":
+        path.unlink()
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    told = run("embed", fitted, fitted.parent / "t.csv", "--out", fitted.parent / "Z.csv")
+    assert_refused(told, name)
+    assert not (fitted.parent / "Z.csv").exists()
+
+
+def test_a_full_disk_leaves_the_old_output(
+    fitted: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = fitted.parent / "Z.csv"
+    out.write_text("old", encoding="utf-8")
+
+    def full(path: Path, *_: Any) -> None:
+        path.write_text("half", encoding="utf-8")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("vicreg.cli._write_csv", full)
+    before = sorted(fitted.parent.iterdir())
+    told = run("embed", fitted, fitted.parent / "t.csv", "--out", out)
+    assert_refused(told, "no space left on device")
+    assert out.read_text(encoding="utf-8") == "old"
+    assert sorted(fitted.parent.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_real_fit_keeps_what_is_trained(tmp_path: Path) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    command = [sys.executable, "-m", "vicreg.cli", "fit", "t.csv", "--out", "m",
+               "--label", "species", "--steps", "60000", "--hidden", "8",
+               "--projector", "8"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "TERM": "xterm"}
+    ours, theirs = pty.openpty()  # the bar is drawn on a terminal only
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=theirs, stdout=subprocess.PIPE, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    while b"steps/s" not in shown:  # the bar has news after 2,000 steps
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    while chunk := read_terminal(ours):
+        shown += chunk
+    out = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 0
+    assert "vicreg: warning: interrupted at step" in shown.decode()
+    assert "note: interrupted from the keyboard: trained only in part" in out
+    model = load(tmp_path / "m")
+    assert model.history_["stopped"] == "interrupted"
+    features = table().drop("species")
+    start = VICReg(**{**model.get_params(), "verbose": False})._fit(features, untrained=True)
+    assert not np.allclose(model.transform(features), start.transform(features), atol=1e-3)
+
+
+def read_terminal(handle: int) -> bytes:
+    try:
+        return os.read(handle, 4096)
+    except OSError:  # the other side was closed
+        return b""
