@@ -289,7 +289,12 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["fit", "t.csv", "--out", "m2", "--id", "nr"], "has no column 'nr'"),
         (["fit", "t.csv", "--out", "m2", "--device", "abacus"], "device must be"),
         (["fit", "t.csv", "--out", "t.csv"], "exists and is not a model folder"),
-        (["fit", "t.csv", "--out", "."], "exists and is not a model folder"),
+        (["fit", "t.csv", "--out", "."], ". cannot be replaced: it is the current folder"),
+        (["fit", "t.csv", "--out", "t.csv/m"], "t.csv is not a folder"),
+        (["fit", "t.csv", "--out", "m2", "--random-state", "-1"], "--random-state"),
+        (["fit", "t.csv", "--out", "m2", "--device", "meta"], "device must be"),
+        (["embed", "m", "t.csv", "--out", "t.csv/Z.csv"], "t.csv is not a folder"),
+        (["evaluate", "m", "t.csv", "--report", "m"], "m is a folder; choose a file's name"),
         (["embed", "m", "t.csv", "--out", "Z.txt"], "--out must end in"),
         (["embed", "m", "t.csv", "--out", "Z.csv", "--id", "nr"], "has no column 'nr'"),
         (["embed", "nowhere", "t.csv", "--out", "Z.csv"], "no model folder at nowhere"),
@@ -305,6 +310,16 @@ def test_bad_arguments_leave_one_line_and_nothing_else(
     before = sorted(fitted.parent.rglob("*"))
     assert_refused(run(*arguments), message)
     assert sorted(fitted.parent.rglob("*")) == before
+
+
+def test_an_id_with_a_dimensions_name_is_refused(tmp_path: Path, run: Any) -> None:
+    frame = table().rename({"sample": "vicreg0"})
+    frame.write_csv(tmp_path / "t.csv")
+    aside = ["--id", "vicreg0"]
+    assert run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *aside, *FAST).status == 0
+    told = run("embed", tmp_path / "m", tmp_path / "t.csv", "--out", tmp_path / "Z.csv")
+    assert_refused(told, "the id column 'vicreg0' has a dimension's name; rename it")
+    assert not (tmp_path / "Z.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])

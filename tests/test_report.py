@@ -95,3 +95,13 @@ def test_maps_take_any_number_of_labels(n_labels: int) -> None:
     offsets = [np.asarray(one.get_offsets()) for one in figure.axes[0].collections]
     assert sum(map(len, offsets)) == 80
     assert bool(figure.legends) == (n_labels <= 12)
+
+
+def test_no_label_hides_its_entry_or_becomes_mathematics() -> None:
+    names = ["_hidden", "", "$x_1$", "猫"]
+    plane = (np.eye(4, 2), 0.0)
+    figure = plot_maps({"raw": {"PCA": plane}}, np.array(names))
+    (legend,) = figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(
+        [" _hidden", " ", r"\$x_1\$", "猫"]
+    )

@@ -154,6 +154,11 @@ def test_a_share_of_rows_out_of_range_is_refused() -> None:
         evaluate(small(), X, Y, test_size=1)
 
 
+def test_a_table_of_one_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two rows to be scored, however: 1"):
+        evaluate(VICReg(), np.ones((1, 3)), maps=False)
+
+
 def test_a_class_with_one_row_leaves_out_what_cannot_be_crossed() -> None:
     labels = np.array([0] * 20 + [1] * 19 + [2])
     card = evaluate(small(), X[:40], labels, maps=False, controls=False)

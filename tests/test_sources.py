@@ -99,8 +99,9 @@ def test_bad_tables_are_refused(data: Any, error: type[Exception], message: str)
         ("t.csv", b"", "t.csv is empty"),
         ("t.parquet", b"", "t.parquet is not a readable Parquet file"),
         ("t.csv", b"a,b\n1,2,3\n4\n", "t.csv is not a readable CSV file.*Expected 2 columns"),
-        ("t.csv", b"a,b\n", "at least one row"),
-        ("t.csv", b"a,a\n1,2\n", "column names must be unique, however: 'a'"),
+        ("t.csv", b"a,b\n", "t.csv: .*at least one row"),
+        ("t.csv", b"a,a\n1,2\n", "t.csv: column names must be unique, however: 'a'"),
+        ("t.csv", b"a\xff,b\n1,2\n", "t.csv: column names must be UTF-8"),
         ("t.xlsx", b"x", "must end in .csv, .tsv or .parquet, however: t.xlsx"),
     ],
 )

@@ -176,10 +176,11 @@ def test_relu_units_that_died_are_named_as_the_cause() -> None:
         fitted(final_relu=True, batch_norm=False, lr=1.0, optimizer="adam", clip_norm=0.0)
 
 
-def test_a_sound_fit_does_not_warn() -> None:
+@pytest.mark.parametrize("steps", [2, 20, 200])
+def test_a_sound_fit_does_not_warn_however_short(steps: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fitted(steps=200)
+        fitted(steps=steps)
 
 
 def test_clipping_bounds_every_step(monkeypatch: pytest.MonkeyPatch) -> None:

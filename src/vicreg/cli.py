@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -159,7 +160,7 @@ def fit(
     preset_name: Annotated[
         str, Parameter(name="--preset", help="default, paper or seed; single options override it.")
     ] = "default",
-    random_state: Annotated[int, Parameter(help="Seed.")] = 0,
+    random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
     n_threads: Annotated[int | None, Parameter(help="CPU threads.")] = None,
     as_json: AsJson = False,
@@ -233,11 +234,12 @@ def embed(
     import numpy as np
 
     from vicreg.estimator import load
-    from vicreg.persistence import fresh_file
+    from vicreg.persistence import check_file, fresh_file
 
     suffix = out.suffix.lower()
     if suffix not in (".parquet", ".csv", ".npy"):
         raise ValueError(f"--out must end in .parquet, .csv or .npy, however: {out.name}")
+    check_file(out)
     fitted = load(model)
     frame = _frame(data)
     id_name = id if id is not None else fitted.aside_.get("id")
@@ -288,8 +290,11 @@ def evaluate(
     from sklearn.base import clone
 
     from vicreg.estimator import load
+    from vicreg.persistence import check_file
     from vicreg.scorecard import evaluate as score
 
+    if report is not None:
+        check_file(report)  # before the work, not after it
     fitted = load(model)
     frame = _frame(data)
     name = label if label is not None else fitted.aside_.get("label")
@@ -404,6 +409,9 @@ def _arrow(ids: dict[str, Any], embedding: Any) -> Any:
     import pyarrow as pa
 
     dimensions = {f"vicreg{place}": embedding[:, place] for place in range(embedding.shape[1])}
+    taken = [name for name in ids if name in dimensions]
+    if taken:
+        raise ValueError(f"the id column {taken[0]!r} has a dimension's name; rename it")
     return pa.table({**ids, **dimensions})
 
 

@@ -185,9 +185,9 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(
-            f"device must be 'auto', 'cpu' or 'cuda', however: device={name!r}"
-        ) from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', however: device={name!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"there is no GPU here, however: device={name!r}")
     return device

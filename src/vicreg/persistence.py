@@ -28,7 +28,14 @@ from vicreg.training import History
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Artifact", "check_free", "fresh_file", "read_artifact", "write_artifact"]
+__all__ = [
+    "Artifact",
+    "check_file",
+    "check_free",
+    "fresh_file",
+    "read_artifact",
+    "write_artifact",
+]
 
 FORMAT = 1
 DOCUMENT = "model.json"
@@ -55,11 +62,32 @@ def check_free(folder: Path) -> None:
     ------
     FileExistsError
         If something else is there.
+    OSError
+        If the folder cannot be replaced, or its parent cannot be written to.
     """
+    _check_parent(folder)
+    if folder.is_dir() and (folder.resolve() == Path.cwd() or folder.is_mount()):
+        raise OSError(
+            f"{folder} cannot be replaced: it is the current folder or a mount; "
+            "choose a folder inside it"
+        )
     if folder.exists() and not (folder / DOCUMENT).is_file():
         empty = folder.is_dir() and not any(folder.iterdir())
         if not empty:
             raise FileExistsError(f"{folder} exists and is not a model folder; choose another path")
+
+
+def check_file(path: Path) -> None:
+    """Refuse a place where no file can be written: a folder, or one below something else.
+
+    Raises
+    ------
+    OSError
+        If there is a folder of this name, or its parent cannot be written to.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; choose a file's name")
+    _check_parent(path)
 
 
 def write_artifact(artifact: Artifact, folder: Path) -> None:
@@ -181,6 +209,14 @@ def fresh_file(path: Path) -> Iterator[Path]:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _check_parent(path: Path) -> None:
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{path} cannot be written: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path} cannot be written: no permission in {there}")
 
 
 def _read_document(path: Path) -> dict[str, Any]:

@@ -121,5 +121,6 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _plain(value: object) -> str:
-    # A leading underscore would hide the entry, and dollars would start mathematics.
-    return str(value).replace("$", r"\$").removeprefix("_")[:24]
+    # A leading underscore or no text would hide the entry, and dollars would start mathematics.
+    text = str(value)[:24]
+    return ("" if text and text[0] != "_" else " ") + text.replace("$", r"\$")

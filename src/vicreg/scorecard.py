@@ -221,6 +221,8 @@ def evaluate(
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
     source = read(X)
+    if source.shape[0] < 2:
+        raise ValueError(f"X must have at least two rows to be scored, however: {source.shape[0]}")
     labels = None if y is None else _checked_labels(y, source.shape[0])
     train, scored = _split(source.shape[0], labels, test_size, random_state)
     enough = len(scored) >= FEWEST_TEST_ROWS

@@ -101,8 +101,13 @@ def read_file(path: Path) -> nw.DataFrame[Any]:
         kind = "Parquet" if suffix in (".parquet", ".pq") else "CSV"
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path} is not a readable {kind} file: {reason}") from None
-    frame: nw.DataFrame[Any] = _as_frame(table)
-    return _checked_frame(frame)
+    try:
+        frame: nw.DataFrame[Any] = _checked_frame(_as_frame(table))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: column names must be UTF-8, however: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return frame
 
 
 def column_names(source: Source) -> tuple[str, ...]:

@@ -31,9 +31,6 @@ __all__ = ["CollapseWarning", "DivergenceError", "History", "InterruptedWarning"
 
 #: How often a fit looks at itself: terms, held-out loss, effective rank.
 EVALUATIONS = 30
-#: A dimension is dead when its standard deviation over the rows is below this share of the target
-#: (projection) or of the median dimension's (embedding).
-DEAD_SHARE = 0.05
 
 
 class CollapseWarning(UserWarning):
@@ -142,6 +139,7 @@ def train(
     )
     parameters = [parameter for parameter in network.parameters() if parameter.numel()]
     trial = _trial(rows, held_out, layout, corrupt, config, generator)
+    at_start = _deviations(network, trial)
     batches = permuted_batches(len(rows), config.batch_size, generator)
     weights = {name: getattr(config, name) for name in ("lam", "mu", "nu", "gamma", "eps")}
     every = max(1, config.steps // EVALUATIONS)
@@ -211,7 +209,7 @@ def train(
                 break
         history.best_step = watch.settle(network, history)
     network.eval()
-    _warn_of_collapse(network, trial, history, config)
+    _warn_of_collapse(at_start, _deviations(network, trial), history, config)
     return history
 
 
@@ -312,23 +310,33 @@ def _advice(step: int, config: Config) -> str:
     return f"the loss became NaN or infinite at step {step} of {config.steps}. Try {advice}"
 
 
+class _Deviations(NamedTuple):
+    """Standard deviation of every dimension over the fixed views' rows."""
+
+    projection: Tensor
+    embedding: Tensor
+
+
 @torch.no_grad()
+def _deviations(network: JointEmbedding, trial: _Trial) -> _Deviations:
+    network.eval()
+    return _Deviations(network(*trial.views)[0].std(dim=0), network.embed(trial.rows).std(dim=0))
+
+
 def _warn_of_collapse(
-    network: JointEmbedding, trial: _Trial, history: History, config: Config
+    at_start: _Deviations, at_end: _Deviations, history: History, config: Config
 ) -> None:
     if not history.moments:
         return
     findings = []
-    for name, output in (
-        ("projection", network(*trial.views)[0]),
-        ("embedding", network.embed(trial.rows)),
-    ):
-        deviations = output.std(dim=0)
+    for name, before, after in zip(_Deviations._fields, at_start, at_end, strict=True):
         # The loss gives the projection its scale; the embedding's is its own.
-        usual = (config.gamma or 1.0) if name == "projection" else float(deviations.median())
-        dead = int((deviations < DEAD_SHARE * usual).sum())
-        if dead > len(deviations) // 10:
-            findings.append(f"{dead} of {len(deviations)} dimensions of the {name} are dead")
+        is_projection = name == "projection"
+        floor = 0.05 * (config.gamma or 1.0) if is_projection else 1e-3 * float(after.median())
+        # What was as small at the start has not died in the fit: a short one leaves it so.
+        dead = int(((after < floor) & (after < before / 2)).sum())
+        if dead > len(after) // 10:
+            findings.append(f"{dead} of {len(after)} dimensions of the {name} are dead")
     ranks = [moment.effective_rank for moment in history.moments]
     if ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * config.n_components:
         findings.append(f"its effective rank fell from {ranks[0]:.1f} to {ranks[-1]:.1f}")
