@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+import warnings
 
 import numpy as np
 import torch
 from sklearn.datasets import make_blobs
 
 from timing import machine
-from vicreg import VICReg, preset
+from vicreg import CollapseWarning, VICReg, preset
 from vicreg.metrics import silhouette
 
 
@@ -47,18 +48,22 @@ def main() -> None:
     VICReg(**{**settings, "steps": 2}, random_state=0).fit(X)  # loads what torch loads late
 
     seconds, scores = [], []
-    for trial in range(options.fits):
-        model = VICReg(**{**settings, **drawn_parameters(random)}, random_state=trial)
-        start = time.perf_counter()
-        embedding = model.fit_transform(X)
-        seconds.append(time.perf_counter() - start)
-        scores.append(silhouette(embedding, y))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CollapseWarning)
+        for trial in range(options.fits):
+            model = VICReg(**{**settings, **drawn_parameters(random)}, random_state=trial)
+            start = time.perf_counter()
+            embedding = model.fit_transform(X)
+            seconds.append(time.perf_counter() - start)
+            scores.append(silhouette(embedding, y))
     total = sum(seconds)
+    collapsed = sum(warning.category is CollapseWarning for warning in caught)
     print(machine())
     print(f"{options.fits} fits x {settings['steps']} steps: {total:.1f} s", end=", ")
     print(f"{total / options.fits / settings['steps'] * 1e3:.2f} ms a step")
     print(f"silhouette raw {silhouette(X, y):.3f}, embedding: ", end="")
     print(f"median {statistics.median(scores):.3f}, {min(scores):.3f} to {max(scores):.3f}")
+    print(f"{collapsed} of {options.fits} fits warned of a collapse")
     default = VICReg(random_state=0, n_threads=1).fit_transform(X)
     print(f"silhouette of the default configuration: {silhouette(default, y):.3f}")
 
