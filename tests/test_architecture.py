@@ -13,12 +13,12 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "matmul", "loss", "networks", "views", "optim", "sources", "metrics", "plots"),
-    *("table", "batches", "training", "progress", "embedder"),
+    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics", "plots"),
+    *("table", "batches", "inference", "collapse", "step", "training", "progress", "embedder"),
     *("persistence", "estimator", "report", "scorecard", "cli"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
-FOUNDATION = {"loss": {"matmul"}, "views": {"networks"}}
+FOUNDATION = {"loss": {"precision"}, "views": {"networks"}}
 LAYER_0 = ORDER[: ORDER.index("table")]
 
 #: Heavy packages and the files that may import them.

@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-import vicreg.matmul
-import vicreg.training
+import vicreg.inference
+import vicreg.precision
 from vicreg import VICReg
 from vicreg.config import PRESETS, Config, preset
 
@@ -70,7 +70,13 @@ def test_estimator_passes_all_of_scikit_learns_checks() -> None:
 def test_arguments_and_defaults_are_the_configurations() -> None:
     signature = inspect.signature(VICReg.__init__).parameters
     arguments = {name: one.default for name, one in signature.items() if name != "self"}
-    runtime = {"device": "auto", "n_threads": None, "verbose": False, "random_state": None}
+    runtime = {
+        "device": "auto",
+        "n_threads": None,
+        "precision": "auto",
+        "verbose": False,
+        "random_state": None,
+    }
     wanted = {field.name: field.default for field in dataclasses.fields(Config)}
     assert arguments == {**wanted, **runtime}
 
@@ -92,8 +98,8 @@ def test_a_row_is_embedded_to_the_same_bits_in_any_company(
     table: Any, settings: dict[str, Any], exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exact:  # as on a processor where oneDNN would round
-        monkeypatch.setattr(vicreg.training, "onednn_is_exact", lambda: False)
-        monkeypatch.setattr(vicreg.matmul, "onednn_is_exact", lambda: False)
+        monkeypatch.setattr(vicreg.inference, "onednn_is_exact", lambda: False)
+        monkeypatch.setattr(vicreg.precision, "onednn_is_exact", lambda: False)
     model = small(**settings).fit(table)
     whole = model.transform(table)
     random = np.random.default_rng(0)

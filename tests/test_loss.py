@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vicreg.loss import VICRegLoss, VICRegTerms, _closed_form, _Weights, vicreg_loss
+from vicreg.loss import LossWeights, VICRegLoss, VICRegTerms, _closed_form, vicreg_loss
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "vicreg_loss.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files})
-DEFAULT = _Weights(25.0, 25.0, 1.0, 1.0, 1e-4)
+DEFAULT = LossWeights(25.0, 25.0, 1.0, 1.0, 1e-4)
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 

@@ -46,7 +46,7 @@ def test_gradient_reaches_every_parameter() -> None:
     network = JointEmbedding(
         [Encoder(3, [4, 2], hidden=[8], n_components=5, skip=True)], [projector(5, [7, 6])]
     )
-    z1, z2 = network(rows_of(40, 3, [4, 2], 1), rows_of(40, 3, [4, 2], 2))
+    z1, z2 = network(rows_of(80, 3, [4, 2]))
     assert z1.shape == z2.shape == (40, 6)
     (z1.square().sum() + (z2 * z1.detach()).sum()).backward()
     for name, parameter in network.named_parameters():
@@ -102,12 +102,16 @@ def test_paper_preset_is_the_paper_architecture() -> None:
     assert [type(layer) for layer in encoder.rest] == [nn.BatchNorm1d, nn.ReLU, nn.Linear]
 
 
-def test_both_views_in_one_pass_equal_two_passes() -> None:
-    network = JointEmbedding([Encoder(4, [], hidden=[8], n_components=3)], [projector(3, [5])])
-    network.eval()
-    view1, view2 = rows_of(6, 4, [], 1), rows_of(6, 4, [], 2)
-    for projection, view in zip(network(view1, view2), (view1, view2), strict=True):
-        torch.testing.assert_close(projection, network.projectors[0](network.embed(view)))
+@pytest.mark.parametrize("branches", [1, 2])
+def test_first_and_second_views_go_their_ways(branches: int) -> None:
+    encoders = [Encoder(4, [], hidden=[8], n_components=3) for _ in range(branches)]
+    projectors = [projector(3, [5]) for _ in range(branches)]
+    network = JointEmbedding(encoders, projectors).eval()
+    views = rows_of(12, 4, [])
+    for place, projection in enumerate(network(views)):
+        view = views.take(slice(6 * place, 6 * place + 6))
+        own = place % branches
+        torch.testing.assert_close(projection, projectors[own](encoders[own](view)))
 
 
 def test_skip_adds_a_linear_map_of_the_input() -> None:

@@ -13,19 +13,19 @@ from rich.console import Console
 from sklearn.datasets import make_blobs
 
 import vicreg.embedder
+from vicreg.collapse import CollapseWarning
 from vicreg.config import Config
 from vicreg.embedder import Embedder, fit_embedder
 from vicreg.loss import vicreg_loss
 from vicreg.progress import ProgressBar
 from vicreg.training import (
-    CollapseWarning,
     DivergenceError,
     History,
     InterruptedWarning,
     Moment,
     train,
 )
-from vicreg.views import Sample, corruption, two_views
+from vicreg.views import TwoViews, corruption
 
 X = make_blobs(n_samples=300, n_features=12, centers=5, random_state=0)[0]
 SMALL: dict[str, Any] = {
@@ -80,6 +80,25 @@ def test_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_bfloat16_learns_the_same_to_its_accuracy_and_to_the_same_bits() -> None:
+    one, again, exact = (
+        fit_embedder(X, Config(**SMALL), seed=0, n_threads=1, precision=precision)
+        for precision in ("bfloat16", "bfloat16", "float32")
+    )
+    assert (one.precision, exact.precision) == ("bfloat16", "float32")
+    assert np.array_equal(one.embed(X), again.embed(X))
+    assert not np.array_equal(one.embed(X), exact.embed(X))
+    losses = [run.history.moments[-1].total for run in (one, exact)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    # Weights and the optimiser's state stay in float32.
+    assert {p.dtype for p in one.network.parameters()} == {torch.float32}
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="precision must be one of .*precision='half'"):
+        fit_embedder(X, Config(**SMALL), seed=0, precision="half")
+
+
 def test_global_generators_and_threads_are_left_alone() -> None:
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     threads = torch.get_num_threads()
@@ -125,10 +144,10 @@ def test_fit_stops_early_and_goes_back_to_its_best_weights(
     order = np.random.default_rng(0).permutation(60)
     held_out = embedder.table.transform(noise[np.sort(order[:30])])
     generator = torch.Generator().manual_seed(0)
-    sample = Sample(held_out, torch.arange(30), embedder.table.layout)
-    views = two_views(sample, corruption(swap=0.1, mask=0, noise=0), generator)
+    swap = corruption(swap=0.1, mask=0, noise=0)
+    views = TwoViews(held_out, embedder.table.layout, swap, 30, generator)(torch.arange(30))
     with torch.no_grad():
-        z1, z2 = embedder.network.eval()(*views)
+        z1, z2 = embedder.network.eval()(views)
         loss = vicreg_loss(z1, z2, nu=config.nu).total.item()
     assert loss == pytest.approx(losses[history.best_step], rel=1e-5)
 
@@ -162,7 +181,7 @@ def test_interruption_before_anything_is_trained_goes_through() -> None:
 @pytest.mark.parametrize("norm", [True, False])
 def test_divergence_stops_the_fit_with_advice(norm: bool) -> None:
     advice = "learning rate below lr=1e[+]20.*clip_norm=10" + ("" if norm else ".*batch_norm=True")
-    with pytest.raises(DivergenceError, match=f"NaN or infinite at step .* of 60. Try a {advice}"):
+    with pytest.raises(DivergenceError, match=f"NaN or infinite by step .* of 60. Try a {advice}"):
         fitted(lr=1e20, clip_norm=0.0, batch_norm=norm, optimizer="adam", warmup=0.0)
 
 

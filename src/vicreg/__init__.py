@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vicreg.collapse import CollapseWarning
     from vicreg.config import Config, preset
     from vicreg.estimator import VICReg, load
     from vicreg.loss import VICRegLoss, vicreg_loss
     from vicreg.scorecard import Scorecard, evaluate
-    from vicreg.training import CollapseWarning, DivergenceError, InterruptedWarning
+    from vicreg.training import DivergenceError, InterruptedWarning
 
 __version__ = "0.1.0"
 
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CollapseWarning": "training",
+    "CollapseWarning": "collapse",
     "Config": "config",
     "DivergenceError": "training",
     "InterruptedWarning": "training",

@@ -12,7 +12,7 @@ import time
 import typing
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -163,6 +163,10 @@ def fit(
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
     n_threads: Annotated[int | None, Parameter(help="CPU threads.")] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Parameter(help="Number format of the products in training."),
+    ] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
@@ -180,6 +184,7 @@ def fit(
         random_state=random_state,
         device=device,
         n_threads=n_threads,
+        precision=precision,
         verbose=not quiet,
     )
     frame = _frame(data)
@@ -338,6 +343,8 @@ def info(
         "parameters": sum(weight.numel() for weight in embedder.network.parameters()),
         "steps": fitted.n_iter_,
         "stopped": fitted.history_["stopped"],
+        "n_threads": embedder.n_threads,
+        "precision": embedder.precision,
         "notes": fitted.notes_,
         "config": embedder.config.as_dict(),
     }

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from vicreg.inference import embed
 from vicreg.networks import Encoder, JointEmbedding, projector
+from vicreg.precision import bfloat16_pays
 from vicreg.progress import ProgressBar
 from vicreg.sources import take_rows
 from vicreg.table import TableEncoder
-from vicreg.training import History, embed, train
+from vicreg.training import History, train
 from vicreg.views import corruption
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = ["Embedder", "build_network", "fit_embedder"]
 BLOCK_ROWS = 65_536
 #: Fewer held-out rows than this decide nothing.
 FEWEST_HELD_OUT = 100
+PRECISIONS = ("auto", "float32", "bfloat16")
 #: Multiplications of a step's largest matrix product above which a second thread pays.
 WORK_FOR_THREADS = 50e6
 
@@ -44,6 +47,8 @@ class Embedder:
     history: History
     notes: list[str] = field(default_factory=list)
     n_threads: int = 1
+    #: What the networks were trained in, ``"float32"`` or ``"bfloat16"``.
+    precision: str = "float32"
 
     def embed(self, source: Source) -> NDArray[np.float32]:
         """Embedding (rows, n_components) of a table with the fitted columns."""
@@ -64,6 +69,7 @@ def fit_embedder(
     seed: int,
     device: str = "auto",
     n_threads: int | None = None,
+    precision: str = "auto",
     verbose: bool = False,
     untrained: bool = False,
 ) -> Embedder:
@@ -80,6 +86,9 @@ def fit_embedder(
         ``"auto"`` takes a GPU if there is one.
     n_threads : int, optional
         CPU threads; by default a rule from the size of the work.
+    precision : str
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the processor has it and the
+        work is large enough. Of the networks' products in training; embedding is float32.
     verbose : bool
         Show a progress bar.
     untrained : bool
@@ -96,6 +105,8 @@ def fit_embedder(
             "at least two rows are needed to learn an embedding, "
             f"however: n_samples={n_rows} (1 sample)"
         )
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, however: precision={precision!r}")
     place = _device(device)
     generator = torch.Generator(place).manual_seed(seed)
     order = np.random.default_rng(seed).permutation(n_rows)
@@ -117,8 +128,12 @@ def fit_embedder(
         config = replace(config, batch_size=len(rows))
 
     network = build_network(table, config, seed).to(place)
-    threads = n_threads if n_threads is not None else _enough_threads(network, config)
-    embedder = Embedder(config, table, network, History(), notes, threads)
+    work = 2 * config.batch_size * network.largest_layer
+    threads = n_threads if n_threads is not None else _enough_threads(work)
+    bfloat16 = bfloat16_pays(place, work) if precision == "auto" else precision == "bfloat16"
+    embedder = Embedder(
+        config, table, network, History(), notes, threads, "bfloat16" if bfloat16 else "float32"
+    )
     if untrained:
         return embedder
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
@@ -131,6 +146,7 @@ def fit_embedder(
             corruption(swap=config.swap, mask=config.mask, noise=config.noise),
             config,
             generator=generator,
+            bfloat16=bfloat16,
             observe=observe,
         )
     if embedder.history.stopped == "early":
@@ -173,9 +189,8 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
     return JointEmbedding(encoders, projectors)
 
 
-def _enough_threads(network: JointEmbedding, config: Config) -> int:
+def _enough_threads(work: float) -> int:
     """One thread for small products, where waiting for a second one costs more than it does."""
-    work = 2 * config.batch_size * network.largest_layer
     return 1 if work < WORK_FOR_THREADS else torch.get_num_threads()
 
 

@@ -84,6 +84,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_threads : int, optional
         CPU threads; by default one for small networks and PyTorch's number for large ones.
+    precision : {"auto", "float32", "bfloat16"}
+        Number format of the networks' products in training; ``"auto"`` takes bfloat16 where the
+        processor has it and the work is large enough. Everything else is float32.
     verbose : bool
         Show a progress bar.
     random_state : int, RandomState or None
@@ -147,6 +150,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         patience: int = 10,
         device: str = "auto",
         n_threads: int | None = None,
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
         verbose: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -179,6 +183,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.patience = patience
         self.device = device
         self.n_threads = n_threads
+        self.precision = precision
         self.verbose = verbose
         self.random_state = random_state
 
@@ -212,6 +217,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             **self._config().as_dict(),
             "device": self.device,
             "n_threads": None if self.n_threads is None else int(self.n_threads),
+            "precision": self.precision,
             "verbose": bool(self.verbose),
             # A generator's state is not part of the model.
             "random_state": int(seed) if isinstance(seed, int | np.integer) else None,
@@ -239,6 +245,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 seed=seed,
                 device=self.device,
                 n_threads=self.n_threads,
+                precision=self.precision,
                 verbose=self.verbose,
                 untrained=untrained,
             ),

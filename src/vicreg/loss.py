@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vicreg.matmul import fastest_float32
+from vicreg.precision import fastest_float32
 
-__all__ = ["VICRegLoss", "VICRegTerms", "vicreg_loss"]
+__all__ = ["LossWeights", "VICRegLoss", "VICRegTerms", "closed_form_loss", "vicreg_loss"]
 
 
 class VICRegTerms(NamedTuple):
@@ -42,7 +42,9 @@ class VICRegTerms(NamedTuple):
     covariance: Tensor
 
 
-class _Weights(NamedTuple):
+class LossWeights(NamedTuple):
+    """The paper's λ, μ, ν, γ and ε."""
+
     lam: float
     mu: float
     nu: float
@@ -109,12 +111,15 @@ def vicreg_loss(
     """
     weights = _checked_weights(lam=lam, mu=mu, nu=nu, gamma=gamma, eps=eps)
     _check_projections(z1, z2)
-    terms = VICRegTerms(*_ClosedForm.apply(z1, z2, weights))  # type: ignore[no-untyped-call]
-    # One read of a scalar. A captured CUDA graph must not wait for the device.
-    capturing = z1.is_cuda and torch.cuda.is_current_stream_capturing()
-    if not capturing and not math.isfinite(terms.total.item()):
+    terms = closed_form_loss(z1, z2, weights)
+    if not math.isfinite(terms.total.item()):  # one read of a scalar
         _explain_non_finite(z1, z2)
     return terms
+
+
+def closed_form_loss(z1: Tensor, z2: Tensor, weights: LossWeights) -> VICRegTerms:
+    """:func:`vicreg_loss` of checked arguments: nothing is looked at, no device is waited for."""
+    return VICRegTerms(*_ClosedForm.apply(z1, z2, weights))  # type: ignore[no-untyped-call]
 
 
 class VICRegLoss(nn.Module):
@@ -170,7 +175,7 @@ class _ClosedForm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z1: Tensor, z2: Tensor, weights: _Weights
+        ctx: Any, z1: Tensor, z2: Tensor, weights: LossWeights
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         with_gradient = any(ctx.needs_input_grad)
@@ -212,7 +217,7 @@ class _ClosedForm(torch.autograd.Function):
 
 
 def _closed_form(
-    z1: Tensor, z2: Tensor, weights: _Weights, *, with_gradient: bool, gram: bool | None = None
+    z1: Tensor, z2: Tensor, weights: LossWeights, *, with_gradient: bool, gram: bool | None = None
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor] | None]:
     """Terms (three scalars) and, if asked for, the gradient of their weighted sum, 2 x (n, d).
 
@@ -263,7 +268,7 @@ def _centre(z: Tensor, out: Tensor) -> Tensor:
 
 
 def _covariance_branch(
-    z: Tensor, weights: _Weights, with_gradient: bool
+    z: Tensor, weights: LossWeights, with_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Variance and covariance terms of one centred branch (n, d); their gradient, if wanted."""
     rows, dims = z.shape
@@ -283,7 +288,7 @@ def _covariance_branch(
 
 
 def _gram_branch(
-    z: Tensor, weights: _Weights, with_gradient: bool
+    z: Tensor, weights: LossWeights, with_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """:func:`_covariance_branch` where d > n, through the products of rows."""
     rows, dims = z.shape
@@ -313,8 +318,8 @@ def _pull(shortfall: Tensor, deviations: Tensor, rows: int, mu: float) -> Tensor
     return torch.sign(shortfall).div_(deviations).mul_(-mu / (2 * len(shortfall) * (rows - 1)))
 
 
-def _checked_weights(*, lam: float, mu: float, nu: float, gamma: float, eps: float) -> _Weights:
-    weights = _Weights(lam, mu, nu, gamma, eps)
+def _checked_weights(*, lam: float, mu: float, nu: float, gamma: float, eps: float) -> LossWeights:
+    weights = LossWeights(lam, mu, nu, gamma, eps)
     for name, value in weights._asdict().items():
         smallest_allowed = value > 0 if name == "eps" else value >= 0
         if not (smallest_allowed and math.isfinite(value)):

@@ -32,6 +32,13 @@ class Rows:
         """Some of the rows."""
         return Rows(self.numbers[index], self.codes[index])
 
+    def empty(self, n_rows: int) -> Rows:
+        """So many rows of the same kind, on the same device, not filled."""
+        return Rows(
+            self.numbers.new_empty(n_rows, self.numbers.shape[1]),
+            self.codes.new_empty(n_rows, self.codes.shape[1]),
+        )
+
     def to(self, device: torch.device) -> Rows:
         """The rows on another device."""
         return Rows(self.numbers.to(device), self.codes.to(device))
@@ -196,7 +203,8 @@ class JointEmbedding(nn.Module):
 
     Shape
     -----
-    - ``forward(view1, view2)``: two projections ``(n, d)``
+    - ``forward(views)``: of 2n rows, all first views before all second ones, two projections
+      ``(n, d)``
     - ``embed(rows)``: ``(n, k)``
     """
 
@@ -207,17 +215,15 @@ class JointEmbedding(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         self.projectors = nn.ModuleList(projectors)
 
-    def forward(self, view1: Rows, view2: Rows) -> tuple[Tensor, Tensor]:
+    def forward(self, views: Rows) -> tuple[Tensor, Tensor]:
         if len(self.encoders) == 2:
-            z1 = self.projectors[0](self.encoders[0](view1))
-            z2 = self.projectors[1](self.encoders[1](view2))
+            n = len(views) // 2
+            z1 = self.projectors[0](self.encoders[0](views.take(slice(0, n))))
+            z2 = self.projectors[1](self.encoders[1](views.take(slice(n, None))))
             return z1, z2
         # One pass of both views: half the kernel launches. Batch normalisation then takes its
         # statistics over both. NOTE[DIFF] The authors' code passes the views one by one.
-        both = Rows(
-            torch.cat((view1.numbers, view2.numbers)), torch.cat((view1.codes, view2.codes))
-        )
-        z1, z2 = self.projectors[0](self.encoders[0](both)).chunk(2)
+        z1, z2 = self.projectors[0](self.encoders[0](views)).chunk(2)
         return z1, z2
 
     @property

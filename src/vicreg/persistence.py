@@ -114,6 +114,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
         "history": embedder.history.as_dict(),
         "notes": embedder.notes,
         "n_threads": embedder.n_threads,
+        "precision": embedder.precision,
         "feature_names": artifact.feature_names,
         "n_features": artifact.n_features,
         "n_rows": artifact.n_rows,
@@ -185,6 +186,7 @@ def read_artifact(folder: Path) -> Artifact:
         History.from_dict(document["history"]),
         document["notes"],
         document["n_threads"],
+        document["precision"],
     )
     return Artifact(
         embedder,

@@ -1,0 +1,45 @@
+"""Embeddings of encoded rows, the same to the bit in any company."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from vicreg.networks import Rows
+from vicreg.precision import fastest_float32, onednn_is_exact
+
+if TYPE_CHECKING:
+    from vicreg.networks import JointEmbedding
+
+__all__ = ["embed"]
+
+
+@torch.no_grad()
+def embed(network: JointEmbedding, rows: Rows, *, block: int = 256) -> Tensor:
+    """Embeddings of rows (n, k), in blocks of one fixed size.
+
+    A matrix product may round a row differently in a larger or smaller matrix. With every block of
+    the same size, the last one filled up, and in a library that treats all rows of a block alike,
+    a row's embedding is the same to the bit whatever the other rows of the call are. Where there is
+    no such library the products are done in float64, whose rounding is gone in float32.
+    """
+    network.eval()
+    on_cpu = rows.numbers.device.type == "cpu"
+    dtype = torch.float64 if on_cpu and not onednn_is_exact() else torch.float32
+    if dtype == torch.float64:
+        network = copy.deepcopy(network).double()
+    outputs = []
+    with fastest_float32(math.inf):
+        for start in range(0, len(rows), block):
+            part = rows.take(slice(start, start + block))
+            missing = block - len(part)
+            part = Rows(
+                nn.functional.pad(part.numbers.to(dtype), (0, 0, 0, missing)),
+                nn.functional.pad(part.codes, (0, 0, 0, missing)),
+            )
+            outputs.append(network.embed(part)[: block - missing].float())
+    return torch.cat(outputs)

@@ -1,0 +1,96 @@
+"""One optimiser step: views, networks, loss, gradient, update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from vicreg.batches import permuted_batches
+from vicreg.loss import LossWeights, closed_form_loss
+from vicreg.optim import build_optimizer
+from vicreg.views import TwoViews
+
+if TYPE_CHECKING:
+    from vicreg.config import Config
+    from vicreg.networks import JointEmbedding, Rows
+    from vicreg.views import Corruption, Layout
+
+__all__ = ["TrainingStep"]
+
+
+class TrainingStep:
+    """A step of training, called again and again; nothing in it waits for the device.
+
+    Parameters
+    ----------
+    network : JointEmbedding
+        Trained in place; on the device of the rows, in training mode when called.
+    rows : Rows
+        Training rows, at least ``config.batch_size``.
+    layout : Layout
+    corrupt : Corruption
+    config : Config
+        Loss, optimiser and batch size.
+    generator : torch.Generator
+        The only source of randomness, on the device of the rows.
+    bfloat16 : bool
+        Multiply matrices of the networks in bfloat16; loss, statistics and update stay in float32.
+    """
+
+    def __init__(
+        self,
+        network: JointEmbedding,
+        rows: Rows,
+        layout: Layout,
+        corrupt: Corruption,
+        config: Config,
+        *,
+        generator: torch.Generator,
+        bfloat16: bool = False,
+    ) -> None:
+        self.network = network
+        self.weights = LossWeights(config.lam, config.mu, config.nu, config.gamma, config.eps)
+        self._lr, self._clip_norm, self._bfloat16 = config.lr, config.clip_norm, bfloat16
+        self._device = rows.numbers.device
+        self._parameters = [one for one in network.parameters() if one.numel()]
+        self._optimizer = build_optimizer(
+            network,
+            config.optimizer,
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+        )
+        self._views = TwoViews(
+            rows, layout, corrupt, config.batch_size, generator, sides=config.sides
+        )
+        self._batches = permuted_batches(len(rows), config.batch_size, generator)
+        self._sums = torch.zeros(4, device=self._device)
+        self._steps = 0
+
+    def __call__(self, factor: float) -> None:
+        """Take a step with ``factor`` times the peak learning rate."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr * factor
+        views = self._views(next(self._batches))
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
+            z1, z2 = self.network(views)
+        terms = closed_form_loss(z1, z2, self.weights)
+        self._optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        if self._clip_norm:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        self._optimizer.step()
+        self._sums += torch.stack(terms).detach()
+        self._steps += 1
+
+    def mean_terms(self) -> tuple[float, float, float, float]:
+        """Means of total, invariance, variance and covariance since the last call of this method.
+
+        The one place that waits for the device.
+        """
+        total, invariance, variance, covariance = (self._sums / self._steps).tolist()
+        self._sums.zero_()
+        self._steps = 0
+        return total, invariance, variance, covariance
