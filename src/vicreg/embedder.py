@@ -13,7 +13,7 @@ from vicreg.inference import embed
 from vicreg.networks import Encoder, JointEmbedding, projector
 from vicreg.precision import bfloat16_pays
 from vicreg.progress import ProgressBar
-from vicreg.sources import take_rows
+from vicreg.sources import blocks
 from vicreg.table import TableEncoder
 from vicreg.training import History, train
 from vicreg.views import corruption
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "build_network", "fit_embedder"]
 
-#: Rows that are encoded and embedded at a time.
-BLOCK_ROWS = 65_536
 #: Fewer held-out rows than this decide nothing.
 FEWEST_HELD_OUT = 100
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -53,13 +51,13 @@ class Embedder:
     def embed(self, source: Source) -> NDArray[np.float32]:
         """Embedding (rows, n_components) of a table with the fitted columns."""
         device = next(self.network.parameters()).device
-        blocks = []
+        shape = source.shape[0], self.config.n_components
+        embedding = np.empty(shape, dtype=np.float32)
         with _threads(self.n_threads):
-            for start in range(0, source.shape[0], BLOCK_ROWS):
-                stop = min(start + BLOCK_ROWS, source.shape[0])
-                rows = self.table.transform(take_rows(source, np.arange(start, stop)))
-                blocks.append(embed(self.network, rows.to(device)).cpu().numpy())
-        return np.concatenate(blocks)
+            for start, part in blocks(source):
+                rows = self.table.transform(part, first_row=start).to(device)
+                embedding[start : start + len(rows)] = embed(self.network, rows).cpu().numpy()
+        return embedding
 
 
 def fit_embedder(
@@ -114,11 +112,12 @@ def fit_embedder(
     if n_held_out < FEWEST_HELD_OUT:
         n_held_out = 0
     # Statistics come from training rows only: a held-out row must be new to the encoder too.
-    held_out_source = take_rows(source, np.sort(order[:n_held_out]))
-    training_source = take_rows(source, np.sort(order[n_held_out:]))
-    table = TableEncoder.fit(training_source)
-    rows = table.transform(training_source).to(place)
-    held_out = table.transform(held_out_source).to(place) if n_held_out else None
+    training = np.sort(order[n_held_out:]) if n_held_out else None
+    table = TableEncoder.fit(source, training)
+    rows = table.transform(source, training).to(place)
+    held_out = (
+        table.transform(source, np.sort(order[:n_held_out])).to(place) if n_held_out else None
+    )
     notes = list(table.notes)
     if len(rows) < config.batch_size:
         notes.append(

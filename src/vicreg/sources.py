@@ -10,12 +10,13 @@ import numpy as np
 import scipy.sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = [
     "Source",
+    "blocks",
     "column_names",
     "drop_columns",
     "read",
@@ -23,6 +24,9 @@ __all__ = [
     "shuffle_columns",
     "take_rows",
 ]
+
+#: Entries of a block that is worked on at a time: 16 MiB as float64.
+BLOCK_ENTRIES = 2**21
 
 #: What the rest of the package works on: a numeric or object array (rows, columns), or a frame.
 Source: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
@@ -120,6 +124,25 @@ def column_names(source: Source) -> tuple[str, ...]:
 def take_rows(source: Source, index: NDArray[np.intp]) -> Source:
     """Some of the rows, in the order given."""
     return source[index] if isinstance(source, np.ndarray) else source[index, :]
+
+
+def blocks(source: Source, index: NDArray[np.intp] | None = None) -> Iterator[tuple[int, Source]]:
+    """Blocks of rows, with the place of the first among all: of the table, or of chosen rows.
+
+    No block has more than some two million entries, unless a single row has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.sources import blocks
+    >>> [(at, len(part)) for at, part in blocks(np.zeros((3, 2**20)))]
+    [(0, 2), (2, 1)]
+    """
+    n_rows = source.shape[0] if index is None else len(index)
+    step = max(1, BLOCK_ENTRIES // source.shape[1])
+    for start in range(0, n_rows, step):
+        stop = min(start + step, n_rows)
+        yield start, source[start:stop] if index is None else take_rows(source, index[start:stop])
 
 
 def shuffle_columns(source: Source, random: np.random.Generator) -> Source:

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from vicreg.networks import Rows
-from vicreg.sources import column_names
+from vicreg.sources import blocks, column_names
 from vicreg.views import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from vicreg.sources import Source
+
+    Index = NDArray[np.intp]
 
 __all__ = ["Column", "TableEncoder"]
 
@@ -84,8 +86,15 @@ class TableEncoder:
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @classmethod
-    def fit(cls, source: Source) -> TableEncoder:
+    def fit(cls, source: Source, index: Index | None = None) -> TableEncoder:
         """Learn kinds, statistics and categories from a table.
+
+        Parameters
+        ----------
+        source : Source
+            The table. It is read in blocks, so that no copy of it is ever made.
+        index : ndarray of int, optional
+            The rows that statistics and categories come from; by default all of them.
 
         Raises
         ------
@@ -96,44 +105,67 @@ class TableEncoder:
         """
         names = column_names(source)
         kinds = [_kind(source, position, name) for position, name in enumerate(names)]
-        numbers = [position for position, kind in enumerate(kinds) if kind == "number"]
-        # All plain numbers at once: a table of ten thousand columns is one matrix.
-        ranges = dict(zip(numbers, _ranges(_numbers(source, numbers, names)), strict=True))
+        draft = cls(
+            [
+                Column(name, position, kind, DATE_PARTS if kind == "datetime" else ("value",))
+                for position, (name, kind) in enumerate(zip(names, kinds, strict=True))
+                if kind is not None and kind != "category"
+            ],
+            {},
+        )
+        texts = {
+            position: Counter[str | None]()
+            for position, kind in enumerate(kinds)
+            if kind == "category"
+        }
+        moments = _Moments.of(lambda: (draft.raw(part, at) for at, part in blocks(source, index)))
+        for _, part in blocks(source, index) if texts else ():
+            for position, counter in texts.items():
+                counter.update(_texts(part, position))
         columns: list[Column] = []
         dropped: dict[str, str] = {}
+        mean: list[float] = []
+        scale: list[float] = []
+        place = 0  # in the draft
         for position, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            kept: Column | str
             if kind is None:
-                dropped[name] = "empty"
+                kept = "empty"
             elif kind == "category":
-                column = _fit_category(source, position, name)
-                if isinstance(column, str):
-                    dropped[name] = column
-                else:
-                    columns.append(column)
+                kept = _fit_category(texts[position], position, name)
             else:
-                if kind == "number":
-                    parts, reason = ranges[position]
-                else:
-                    parts, reason = _varying_parts(source, position, name, kind)
-                if reason:
-                    dropped[name] = reason
-                else:
-                    columns.append(Column(name, position, kind, parts))
-        encoder = cls(columns, dropped)
+                width = len(DATE_PARTS) if kind == "datetime" else 1
+                own = moments.take(slice(place, place + width))
+                place += width
+                kept = own.column(name, position, kind)
+                if isinstance(kept, Column):
+                    of_parts = own.of_parts(kept)
+                    mean += of_parts[0]
+                    scale += of_parts[1]
+            if isinstance(kept, str):
+                dropped[name] = kept
+            else:
+                columns.append(kept)
+        encoder = cls(columns, dropped, np.array(mean), np.array(scale))
         if not columns:
             reasons = "; ".join(encoder.notes)
             raise ValueError(
                 f"the table has no column to learn from: {reasons}. At least one column must hold "
                 "two different values"
             )
-        raw = encoder.raw(source)
-        encoder.mean = np.nanmean(raw, axis=0) if raw.size else np.empty(0)
-        scale = np.nanstd(raw, axis=0) if raw.size else np.empty(0)
-        encoder.scale = np.where(scale > 0, scale, 1.0)
         return encoder
 
-    def transform(self, source: Source) -> Rows:
+    def transform(self, source: Source, index: Index | None = None, *, first_row: int = 0) -> Rows:
         """Numbers (rows, p) float32 and codes (rows, q) int32 of a table with the same columns.
+
+        Parameters
+        ----------
+        source : Source
+            The table, read in blocks.
+        index : ndarray of int, optional
+            The rows to encode, in this order; by default all of them.
+        first_row : int
+            What messages call the first of the rows.
 
         Raises
         ------
@@ -142,17 +174,24 @@ class TableEncoder:
         ValueError
             If a number is infinite.
         """
-        raw = self.raw(source)
-        raw -= self.mean
-        raw /= self.scale
-        np.clip(raw, -FARTHEST, FARTHEST, out=raw)
-        numbers = np.nan_to_num(raw, copy=False, nan=0.0).astype(np.float32)
+        n_rows = source.shape[0] if index is None else len(index)
         coded = [column for column in self.columns if column.kind == "category"]
-        codes = np.empty((len(raw), len(coded)), dtype=np.int32)
-        for place, column in enumerate(coded):
-            lookup = {value: code for code, value in enumerate(column.categories, start=1)}
-            texts = _texts(source, column.position)
-            codes[:, place] = [lookup.get(text, 0) for text in texts]
+        numbers = np.empty((n_rows, self.n_numbers), dtype=np.float32)
+        codes = np.empty((n_rows, len(coded)), dtype=np.int32)
+        lookups = [
+            {value: code for code, value in enumerate(column.categories, start=1)}
+            for column in coded
+        ]
+        for first, part in blocks(source, index):
+            raw = self.raw(part, first_row + first)
+            raw -= self.mean
+            raw /= self.scale
+            np.clip(raw, -FARTHEST, FARTHEST, out=raw)
+            numbers[first : first + len(raw)] = np.nan_to_num(raw, copy=False, nan=0.0)
+            for place, (column, lookup) in enumerate(zip(coded, lookups, strict=True)):
+                codes[first : first + len(raw), place] = [
+                    lookup.get(text, 0) for text in _texts(part, column.position)
+                ]
         return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
 
     @property
@@ -218,26 +257,102 @@ class TableEncoder:
         ]
         return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"])
 
-    def raw(self, source: Source) -> NDArray[np.float64]:
-        """All numbers before standardising (rows, p) float64, NaN where missing."""
+    def raw(self, source: Source, first_row: int = 0) -> NDArray[np.float64]:
+        """All numbers before standardising (rows, p) float64, NaN where missing.
+
+        ``first_row`` is what messages call the first of the rows.
+        """
         names = column_names(source)
-        plain = [column for column in self.columns if column.kind == "number"]
-        if len(plain) == len(self.columns) and all(c.parts == ("value",) for c in plain):
-            return _numbers(source, [column.position for column in plain], names)
-        values = iter(_numbers(source, [c.position for c in plain], names).T)
-        features: list[NDArray[np.float64]] = []
+        values, flags, flagged, positions = [], [], [], []
+        others: list[tuple[int, Column]] = []
+        place = 0
         for column in self.columns:
-            if column.kind == "category":
-                continue
             if column.kind == "number":
-                parts = {"value": next(values)}
-            else:
-                parts = _parts(source, column.position, column.name, column.kind)
-            present = next(iter(parts.values()))
-            parts["missing"] = np.isnan(present).astype(np.float64)
-            features += [parts[part] for part in column.parts]
-        rows = source.shape[0]
-        return np.column_stack(features) if features else np.empty((rows, 0))
+                values.append(place)
+                positions.append(column.position)
+                if "missing" in column.parts:
+                    flags.append(place + 1)
+                    flagged.append(place)
+            elif column.parts:
+                others.append((place, column))
+            place += len(column.parts)
+        numbers = _numbers(source, positions, names, first_row)
+        if len(positions) == place:
+            return numbers
+        raw = np.empty((source.shape[0], place))
+        raw[:, values] = numbers
+        raw[:, flags] = np.isnan(raw[:, flagged])
+        for place, column in others:
+            parts = _parts(source, column.position, column.name, column.kind)
+            parts["missing"] = np.isnan(next(iter(parts.values()))).astype(np.float64)
+            for offset, part in enumerate(column.parts):
+                raw[:, place + offset] = parts[part]
+        return raw
+
+
+@dataclass
+class _Moments:
+    """Count, extremes, mean and deviation of columns (p,) of which not every value is there."""
+
+    rows: int
+    count: NDArray[np.int64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, parts: Callable[[], Iterable[NDArray[np.float64]]]) -> _Moments:
+        """Of a table that comes in blocks, which are asked for twice."""
+        rows = 0
+        sums: dict[str, Any] = {"count": 0, "total": 0.0, "low": np.inf, "high": -np.inf}
+        for part in parts():
+            missing = np.isnan(part)
+            rows += len(part)
+            sums["count"] = sums["count"] + (~missing).sum(axis=0)
+            sums["total"] = sums["total"] + np.where(missing, 0.0, part).sum(axis=0)
+            sums["low"] = np.minimum(sums["low"], np.where(missing, np.inf, part).min(axis=0))
+            sums["high"] = np.maximum(sums["high"], np.where(missing, -np.inf, part).max(axis=0))
+        count = np.asarray(sums["count"])
+        mean = sums["total"] / np.maximum(count, 1)
+        squares: Any = np.zeros(len(mean))
+        for part in parts():
+            squares += np.nansum(np.square(part - mean), axis=0)
+        deviation = np.sqrt(squares / np.maximum(count, 1))
+        return cls(rows, count, sums["low"], sums["high"], mean, deviation)
+
+    def take(self, places: slice) -> _Moments:
+        """The moments of some of the columns."""
+        return _Moments(
+            self.rows,
+            self.count[places],
+            self.low[places],
+            self.high[places],
+            self.mean[places],
+            self.deviation[places],
+        )
+
+    def column(self, name: str, position: int, kind: Kind) -> Column | str:
+        """The table's column whose parts these are, with those that vary; or why to drop it."""
+        if not self.count[0]:
+            return "empty"
+        names = DATE_PARTS if kind == "datetime" else ("value",)
+        least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
+        varying = (self.high - self.low > least).tolist()
+        kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
+        if self.count[0] < self.rows:
+            kept = (*(kept or names[:1]), "missing")
+        return Column(name, position, kind, kept) if kept else "constant"
+
+    def of_parts(self, column: Column) -> tuple[list[float], list[float]]:
+        """Mean and scale of a column's parts, the flag of missing values among them."""
+        names = DATE_PARTS if column.kind == "datetime" else ("value",)
+        missing = 1 - float(self.count[0]) / self.rows
+        known = {"missing": (missing, math.sqrt(missing * (1 - missing)))}
+        for part, mean, deviation in zip(names, self.mean, self.deviation, strict=True):
+            known[part] = float(mean), float(deviation)
+        chosen = [known[part] for part in column.parts]
+        return [mean for mean, _ in chosen], [deviation or 1.0 for _, deviation in chosen]
 
 
 def _kind(source: Source, position: int, name: str) -> Kind | None:
@@ -287,7 +402,9 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
     return "number"
 
 
-def _numbers(source: Source, positions: Sequence[int], names: Sequence[str]) -> NDArray[np.float64]:
+def _numbers(
+    source: Source, positions: Sequence[int], names: Sequence[str], first_row: int
+) -> NDArray[np.float64]:
     """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
         everything = len(positions) == source.shape[1]
@@ -301,7 +418,8 @@ def _numbers(source: Source, positions: Sequence[int], names: Sequence[str]) -> 
         place = int(np.isinf(values).any(axis=0).argmax())
         raise ValueError(
             f"Input X contains infinity or a value too large: column {names[positions[place]]!r}, "
-            f"row {int(np.isinf(values[:, place]).argmax())}. Replace it, or mark it as missing"
+            f"row {first_row + int(np.isinf(values[:, place]).argmax())}. "
+            "Replace it, or mark it as missing"
         )
     return values
 
@@ -334,42 +452,6 @@ def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
 def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
     seconds = durations.astype(np.int64) / 1e6
     return np.where(np.isnat(durations), np.nan, seconds)
-
-
-def _ranges(values: NDArray[np.float64]) -> Iterable[tuple[tuple[str, ...], str]]:
-    """For each plain number column its parts, or the reason to drop it."""
-    if not values.shape[1]:
-        return []
-    missing = np.isnan(values)
-    low = np.where(missing, np.inf, values).min(axis=0)
-    high = np.where(missing, -np.inf, values).max(axis=0)
-    some = np.any(missing, axis=0).tolist()
-    return [
-        _parts_or_reason(float(one), float(other), flag)
-        for one, other, flag in zip(low, high, some, strict=True)
-    ]
-
-
-def _parts_or_reason(low: float, high: float, some_missing: bool) -> tuple[tuple[str, ...], str]:
-    if low > high:
-        return (), "empty"
-    if some_missing:
-        return ("value", "missing"), ""
-    return (("value",), "") if low < high else ((), "constant")
-
-
-def _varying_parts(
-    source: Source, position: int, name: str, kind: Kind
-) -> tuple[tuple[str, ...], str]:
-    parts = _parts(source, position, name, kind)
-    first = next(iter(parts.values()))
-    missing = np.isnan(first)
-    if missing.all():
-        return (), "empty"
-    kept = tuple(part for part, values in parts.items() if np.ptp(values[~missing]) > 1e-9)
-    if missing.any():
-        return (*(kept or tuple(parts)[:1]), "missing"), ""
-    return (kept, "") if kept else ((), "constant")
 
 
 def _parts(source: Source, position: int, name: str, kind: Kind) -> dict[str, NDArray[np.float64]]:
@@ -408,15 +490,13 @@ def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]
     )
 
 
-def _fit_category(source: Source, position: int, name: str) -> Column | str:
+def _fit_category(counts: Counter[str | None], position: int, name: str) -> Column | str:
     """The column, or the reason to drop it."""
-    texts = _texts(source, position)
-    counts = Counter(texts)
     if set(counts) == {None}:
         return "empty"
     if len(counts) == 1:
         return "constant"
-    enough = max(2, min(10, len(texts) // 100))
+    enough = max(2, min(10, counts.total() // 100))
     kept = [text for text, count in counts.items() if count >= enough]
     if not kept:
         return "identifier-like"
