@@ -145,7 +145,7 @@ def test_rotation_keeps_all_covariance_and_variance_together() -> None:
     assert frobenius(z @ q) == pytest.approx(frobenius(z), rel=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.integers(2, 12),
     dims=st.integers(1, 12),
@@ -159,7 +159,11 @@ def test_gram_side_equals_covariance_side(rows: int, dims: int, seed: int, scale
     assert gradient is not None
     assert other_gradient is not None
     largest = max(float(gradient[0].abs().max()), 1e-6)
-    torch.testing.assert_close(torch.stack(terms), torch.stack(other_terms), rtol=1e-8, atol=1e-8)
+    # The Gram side takes two sums of fourth powers from each other.
+    rounding = 1e-8 + 1e-14 * scale**4
+    torch.testing.assert_close(
+        torch.stack(terms), torch.stack(other_terms), rtol=1e-8, atol=rounding
+    )
     for one, other in zip(gradient, other_gradient, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * largest)
 

@@ -300,7 +300,7 @@ def test_state_survives_json() -> None:
 FLOATS = st.floats(allow_nan=True, allow_infinity=False, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     X=arrays(np.float64, (6, 3), elements=FLOATS), new=arrays(np.float64, (4, 3), elements=FLOATS)
 )

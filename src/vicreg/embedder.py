@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vicreg.inference import embed
+from vicreg.inference import BLOCK, embed
 from vicreg.networks import Encoder, JointEmbedding, projector
 from vicreg.precision import bfloat16_pays
 from vicreg.progress import ProgressBar
@@ -54,7 +54,7 @@ class Embedder:
         shape = source.shape[0], self.config.n_components
         embedding = np.empty(shape, dtype=np.float32)
         with _threads(self.n_threads):
-            for start, part in blocks(source):
+            for start, part in blocks(source, least_rows=BLOCK):
                 rows = self.table.transform(part, first_row=start).to(device)
                 embedding[start : start + len(rows)] = embed(self.network, rows).cpu().numpy()
         return embedding

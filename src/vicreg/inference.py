@@ -15,11 +15,14 @@ from vicreg.precision import fastest_float32, onednn_is_exact
 if TYPE_CHECKING:
     from vicreg.networks import JointEmbedding
 
-__all__ = ["embed"]
+__all__ = ["BLOCK", "embed"]
+
+#: Rows of a block.
+BLOCK = 1024
 
 
 @torch.no_grad()
-def embed(network: JointEmbedding, rows: Rows, *, block: int = 256) -> Tensor:
+def embed(network: JointEmbedding, rows: Rows) -> Tensor:
     """Embeddings of rows (n, k), in blocks of one fixed size.
 
     A matrix product may round a row differently in a larger or smaller matrix. With every block of
@@ -27,19 +30,21 @@ def embed(network: JointEmbedding, rows: Rows, *, block: int = 256) -> Tensor:
     a row's embedding is the same to the bit whatever the other rows of the call are. Where there is
     no such library the products are done in float64, whose rounding is gone in float32.
     """
-    network.eval()
+    if network.training:
+        network.eval()
     on_cpu = rows.numbers.device.type == "cpu"
-    dtype = torch.float64 if on_cpu and not onednn_is_exact() else torch.float32
-    if dtype == torch.float64:
+    if on_cpu and not onednn_is_exact():
         network = copy.deepcopy(network).double()
+        rows = Rows(rows.numbers.double(), rows.codes)
     outputs = []
     with fastest_float32(math.inf):
-        for start in range(0, len(rows), block):
-            part = rows.take(slice(start, start + block))
-            missing = block - len(part)
-            part = Rows(
-                nn.functional.pad(part.numbers.to(dtype), (0, 0, 0, missing)),
-                nn.functional.pad(part.codes, (0, 0, 0, missing)),
-            )
-            outputs.append(network.embed(part)[: block - missing].float())
+        for start in range(0, len(rows), BLOCK):
+            part = rows.take(slice(start, start + BLOCK))
+            missing = BLOCK - len(part)
+            if missing:
+                part = Rows(
+                    nn.functional.pad(part.numbers, (0, 0, 0, missing)),
+                    nn.functional.pad(part.codes, (0, 0, 0, missing)),
+                )
+            outputs.append(network.embed(part)[: BLOCK - missing].float())
     return torch.cat(outputs)

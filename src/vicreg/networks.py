@@ -233,10 +233,11 @@ class JointEmbedding(nn.Module):
 
     def embed(self, rows: Rows) -> Tensor:
         """Embedding of rows (n, k): the encoder's output, or the mean of the two encoders'."""
-        embedding: Tensor = self.encoders[0](rows)
-        for encoder in self.encoders[1:]:
+        first, *others = self.encoders
+        embedding: Tensor = first(rows)
+        for encoder in others:
             embedding = embedding + encoder(rows)
-        return embedding / len(self.encoders)
+        return embedding / len(self.encoders) if others else embedding
 
 
 def _between(width: int, *, batch_norm: bool) -> list[nn.Module]:

@@ -25,8 +25,10 @@ __all__ = [
     "take_rows",
 ]
 
-#: Entries of a block that is worked on at a time: 16 MiB as float64.
-BLOCK_ENTRIES = 2**21
+#: Entries of a block that is worked on at a time. An array's fits the processor's cache (512 KiB as
+#: float64); a frame's is larger (64 MiB), since each of its columns takes a call.
+ARRAY_BLOCK = 2**16
+FRAME_BLOCK = 2**23
 
 #: What the rest of the package works on: a numeric or object array (rows, columns), or a frame.
 Source: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
@@ -126,20 +128,24 @@ def take_rows(source: Source, index: NDArray[np.intp]) -> Source:
     return source[index] if isinstance(source, np.ndarray) else source[index, :]
 
 
-def blocks(source: Source, index: NDArray[np.intp] | None = None) -> Iterator[tuple[int, Source]]:
+def blocks(
+    source: Source, index: NDArray[np.intp] | None = None, *, least_rows: int = 1
+) -> Iterator[tuple[int, Source]]:
     """Blocks of rows, with the place of the first among all: of the table, or of chosen rows.
 
-    No block has more than some two million entries, unless a single row has.
+    A block of an array is small enough for the processor's cache, a frame's is 128 times as large.
+    All but the last have a multiple of ``least_rows`` rows.
 
     Examples
     --------
     >>> import numpy as np
     >>> from vicreg.sources import blocks
-    >>> [(at, len(part)) for at, part in blocks(np.zeros((3, 2**20)))]
+    >>> [(at, len(part)) for at, part in blocks(np.zeros((3, 2**15)))]
     [(0, 2), (2, 1)]
     """
     n_rows = source.shape[0] if index is None else len(index)
-    step = max(1, BLOCK_ENTRIES // source.shape[1])
+    entries = ARRAY_BLOCK if isinstance(source, np.ndarray) else FRAME_BLOCK
+    step = max(1, entries // (source.shape[1] * least_rows)) * least_rows
     for start in range(0, n_rows, step):
         stop = min(start + step, n_rows)
         yield start, source[start:stop] if index is None else take_rows(source, index[start:stop])

@@ -121,7 +121,7 @@ class TableEncoder:
         moments = _Moments.of(lambda: (draft.raw(part, at) for at, part in blocks(source, index)))
         for _, part in blocks(source, index) if texts else ():
             for position, counter in texts.items():
-                counter.update(_texts(part, position))
+                counter.update(_texts(part, position, names[position]))
         columns: list[Column] = []
         dropped: dict[str, str] = {}
         mean: list[float] = []
@@ -182,16 +182,17 @@ class TableEncoder:
             {value: code for code, value in enumerate(column.categories, start=1)}
             for column in coded
         ]
+        names = column_names(source)
         for first, part in blocks(source, index):
             raw = self.raw(part, first_row + first)
             raw -= self.mean
             raw /= self.scale
-            np.clip(raw, -FARTHEST, FARTHEST, out=raw)
-            numbers[first : first + len(raw)] = np.nan_to_num(raw, copy=False, nan=0.0)
+            encoded = numbers[first : first + len(raw)]
+            np.clip(raw, -FARTHEST, FARTHEST, out=encoded, casting="same_kind")
+            np.copyto(encoded, 0, where=np.isnan(encoded))
             for place, (column, lookup) in enumerate(zip(coded, lookups, strict=True)):
-                codes[first : first + len(raw), place] = [
-                    lookup.get(text, 0) for text in _texts(part, column.position)
-                ]
+                texts = _texts(part, column.position, names[column.position])
+                codes[first : first + len(raw), place] = [lookup.get(text, 0) for text in texts]
         return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
 
     @property
@@ -283,7 +284,7 @@ class TableEncoder:
         raw[:, values] = numbers
         raw[:, flags] = np.isnan(raw[:, flagged])
         for place, column in others:
-            parts = _parts(source, column.position, column.name, column.kind)
+            parts = _parts(source, column.position, names[column.position], column.kind)
             parts["missing"] = np.isnan(next(iter(parts.values()))).astype(np.float64)
             for offset, part in enumerate(column.parts):
                 raw[:, place + offset] = parts[part]
@@ -362,7 +363,8 @@ def _kind(source: Source, position: int, name: str) -> Kind | None:
         if source.dtype.kind in "OUS":
             return _kind_of_objects(source[:, position], name)
         return by_kind.get(source.dtype.kind, "number")
-    dtype = source[:, position].dtype
+    series = source.get_column(name)
+    dtype = series.dtype
     if dtype.is_numeric() or dtype == nw.Duration:
         return "number"
     if dtype == nw.Boolean:
@@ -371,7 +373,6 @@ def _kind(source: Source, position: int, name: str) -> Kind | None:
         return "datetime"
     if dtype in (nw.String, nw.Categorical, nw.Enum):
         return "category"
-    series = source[:, position]
     if series.is_null().all():
         return None
     if dtype == nw.Object:
@@ -430,7 +431,7 @@ def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
         if column.dtype.kind == "m":
             return _seconds(column.astype("m8[us]"))
     else:
-        series = source[:, position]
+        series = source.get_column(name)
         if series.dtype == nw.Duration:
             return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
         if series.dtype.is_numeric() or series.dtype == nw.Boolean:
@@ -476,7 +477,7 @@ def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]
             moments = source[:, position].astype("M8[us]")
             return _seconds(moments.astype("m8[us]"))
     else:
-        series = source[:, position]
+        series = source.get_column(name)
         if series.dtype == nw.Date:
             series = series.cast(nw.Datetime("us"))
         if series.dtype == nw.Datetime:
@@ -505,11 +506,11 @@ def _fit_category(counts: Counter[str | None], position: int, name: str) -> Colu
     return Column(name, position, "category", categories=tuple(kept))
 
 
-def _texts(source: Source, position: int) -> list[str | None]:
+def _texts(source: Source, position: int, name: str) -> list[str | None]:
     """A column's values as text, None where missing; 3.0 and 3 are the same text."""
     if isinstance(source, np.ndarray):
         return [_text(value) for value in source[:, position].tolist()]
-    series = source[:, position]
+    series = source.get_column(name)
     if series.dtype in (nw.Categorical, nw.Enum):
         series = series.cast(nw.String)
     return [_text(value) for value in series.to_list()]
