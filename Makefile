@@ -9,7 +9,7 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv with everything pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,docs]'
 	touch $@
 
 demo: $(READY)  ## fit two real inputs; writes demo/
