@@ -346,7 +346,7 @@ def _score(mean: float | None, difference: dict[str, Any] | None) -> str:
 def _difference(found: dict[str, Any]) -> str:
     if found["difference"] is None:
         return ""
-    told = f"{found['difference']:+.3f}"
+    told = f"{round(found['difference'], 3) + 0.0:+.3f}"  # no -0.000
     return told if found["interval"] is None else f"{told} ± {found['interval']:.3f}"
 
 
