@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -122,6 +123,8 @@ def _fit_raw(method: str, X: object, random_state: int, width: int) -> Embed:
         width = min(width, len(dense) - 1, dense.shape[1])
         space: Any = PCA(width, random_state=random_state)
     else:
+        # Its compiler takes all cores, and torch's threads with them, unless told before.
+        os.environ["NUMBA_NUM_THREADS"] = "1"
         import umap
 
         space = umap.UMAP(random_state=random_state, n_jobs=1)
