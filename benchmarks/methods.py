@@ -27,12 +27,12 @@ from vicreg import VICReg
 from vicreg.batches import permuted_batches
 from vicreg.config import Config
 from vicreg.embedder import FEWEST_HELD_OUT, fit_embedder
-from vicreg.matmul import fastest_float32
 from vicreg.optim import build_optimizer, warmup_cosine
-from vicreg.sources import read, shuffle_columns, take_rows
+from vicreg.precision import fastest_float32
+from vicreg.sources import read, shuffle_columns
 from vicreg.table import TableEncoder
 from vicreg.training import EVALUATIONS, DivergenceError
-from vicreg.views import Sample, corruption, two_views
+from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,7 +145,7 @@ def fit_with(
     ----------
     objective : callable
         Makes a module of the untrained embedder's encoder and what else is to be trained; the
-        module takes two views to the loss.
+        module takes both views, the first half and the second, to the loss.
     source : Source
     config : Config
         Its loss is not used.
@@ -176,7 +176,7 @@ def _rows(source: Source, embedder: Embedder, seed: int) -> tuple[Rows, Rows | N
     if n_held_out < FEWEST_HELD_OUT:
         n_held_out = 0
     parts = [np.sort(order[n_held_out:]), np.sort(order[:n_held_out])]
-    rows, held_out = (embedder.table.transform(take_rows(source, part)) for part in parts)
+    rows, held_out = (embedder.table.transform(source, part) for part in parts)
     return rows, held_out if n_held_out else None
 
 
@@ -199,11 +199,13 @@ def _train(
     layout = embedder.table.layout
     corrupt = corruption(swap=config.swap, mask=config.mask, noise=config.noise)
 
-    def views_of(table: Rows, positions: Tensor) -> tuple[Rows, Rows]:
-        return two_views(Sample(table, positions, layout), corrupt, generator, sides=config.sides)
+    def views_of(table: Rows, n_rows: int) -> TwoViews:
+        return TwoViews(table, layout, corrupt, n_rows, generator, sides=config.sides)
 
     judged = rows.take(slice(0, 1000)) if held_out is None else held_out
-    fixed_views = views_of(judged, torch.arange(len(judged)))
+    fixed_views = views_of(judged, len(judged))(torch.arange(len(judged)))
+    views = views_of(rows, config.batch_size)
+    bfloat16 = embedder.precision == "bfloat16"
     batches = permuted_batches(len(rows), config.batch_size, generator)
     every = max(1, config.steps // EVALUATIONS)
     best, worse, weights = math.inf, 0, copy.deepcopy(module.state_dict())
@@ -213,7 +215,9 @@ def _train(
         factor = warmup_cosine(step - 1, config.steps, config.warmup, constant=config.constant_lr)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * factor
-        loss = module(*views_of(rows, next(batches)))
+        both = views(next(batches))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            loss = module(both)
         if not torch.isfinite(loss):
             raise DivergenceError(f"the loss became NaN or infinite at step {step}")
         optimizer.zero_grad(set_to_none=True)
@@ -225,7 +229,7 @@ def _train(
             continue
         module.eval()
         with torch.no_grad():
-            judgement = float(module(*fixed_views))
+            judgement = float(module(fixed_views))
         module.train()
         if judgement < best:
             best, worse, weights = judgement, 0, copy.deepcopy(module.state_dict())
@@ -246,8 +250,10 @@ class Projected(nn.Module):
         self.network = embedder.network
         self.loss = loss
 
-    def forward(self, view1: Rows, view2: Rows) -> Tensor:
-        return self.loss(*self.network(view1, view2))
+    def forward(self, views: Rows) -> Tensor:
+        z1, z2 = self.network(views)
+        with torch.autocast("cpu", enabled=False):
+            return self.loss(z1.float(), z2.float())
 
 
 class Denoiser(nn.Module):
@@ -264,8 +270,9 @@ class Denoiser(nn.Module):
         told = self.n_numbers + sum(self.cardinalities)
         self.decoder = nn.Linear(embedder.config.n_components, told)
 
-    def forward(self, view1: Rows, view2: Rows) -> Tensor:
-        told = self.decoder(self.encoders[0](view2))
+    def forward(self, views: Rows) -> Tensor:
+        view1, view2 = views.halves()
+        told = self.decoder(self.encoders[0](view2)).float()
         numbers, *logits = told.split([self.n_numbers, *self.cardinalities], dim=1)
         loss: Tensor = (numbers - view1.numbers).square().mean(dim=0).sum()
         for place, of_column in enumerate(logits):

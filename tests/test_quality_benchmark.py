@@ -180,7 +180,8 @@ def test_denoiser_adds_squared_error_and_cross_entropy() -> None:
     rows = model.embedder_.table.transform(read(TABLE.X))
     with torch.no_grad():
         told = denoiser.decoder(model.embedder_.network.embed(rows))
-        loss = float(denoiser(rows, rows))
+        both = rows.take(torch.arange(len(rows)).repeat(2))
+        loss = float(denoiser(both))
     squared = (told[:, :7] - rows.numbers).square().mean(dim=0).sum()
     likely = torch.softmax(told[:, 7:], dim=1).double().numpy()
     entropy = log_loss(rows.codes[:, 0], likely / likely.sum(1, keepdims=True), labels=[0, 1, 2])

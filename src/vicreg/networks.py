@@ -32,6 +32,11 @@ class Rows:
         """Some of the rows."""
         return Rows(self.numbers[index], self.codes[index])
 
+    def halves(self) -> tuple[Rows, Rows]:
+        """The first and the second half of the rows, without a copy."""
+        n = len(self) // 2
+        return self.take(slice(0, n)), self.take(slice(n, None))
+
     def empty(self, n_rows: int) -> Rows:
         """So many rows of the same kind, on the same device, not filled."""
         return Rows(
@@ -217,9 +222,9 @@ class JointEmbedding(nn.Module):
 
     def forward(self, views: Rows) -> tuple[Tensor, Tensor]:
         if len(self.encoders) == 2:
-            n = len(views) // 2
-            z1 = self.projectors[0](self.encoders[0](views.take(slice(0, n))))
-            z2 = self.projectors[1](self.encoders[1](views.take(slice(n, None))))
+            view1, view2 = views.halves()
+            z1 = self.projectors[0](self.encoders[0](view1))
+            z2 = self.projectors[1](self.encoders[1](view2))
             return z1, z2
         # One pass of both views: half the kernel launches. Batch normalisation then takes its
         # statistics over both. NOTE[DIFF] The authors' code passes the views one by one.

@@ -262,8 +262,7 @@ class TwoViews:
     ) -> None:
         self._table, self._corrupt, self._generator = table, corrupt, generator
         self._views = table.empty(2 * batch_size)
-        self._first = self._views.take(slice(0, batch_size))
-        self._second = self._views.take(slice(batch_size, None))
+        self._first, self._second = self._views.halves()
         self._changed = self._views if sides == "both" else self._second
         self._donors = Donors(table, layout, len(self._changed), generator)
 
