@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from vicreg import VICReg
 from vicreg.batches import permuted_batches
 from vicreg.config import Config
-from vicreg.embedder import FEWEST_HELD_OUT, fit_embedder
+from vicreg.embedder import fit_embedder, held_out_rows
 from vicreg.optim import build_optimizer, warmup_cosine
 from vicreg.precision import fastest_float32
 from vicreg.sources import read, shuffle_columns
 from vicreg.table import TableEncoder
-from vicreg.training import EVALUATIONS, DivergenceError
+from vicreg.training import EVALUATIONS, MOST_HELD_OUT, DivergenceError
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
@@ -172,9 +172,7 @@ def _rows(source: Source, embedder: Embedder, seed: int) -> tuple[Rows, Rows | N
     """Training rows, and those that decide when to stop."""
     n_rows = source.shape[0]
     order = np.random.default_rng(seed).permutation(n_rows)
-    n_held_out = round(embedder.config.validation_fraction * n_rows)
-    if n_held_out < FEWEST_HELD_OUT:
-        n_held_out = 0
+    n_held_out = held_out_rows(n_rows, embedder.config)
     parts = [np.sort(order[n_held_out:]), np.sort(order[:n_held_out])]
     rows, held_out = (embedder.table.transform(source, part) for part in parts)
     return rows, held_out if n_held_out else None
@@ -202,8 +200,12 @@ def _train(
     def views_of(table: Rows, n_rows: int) -> TwoViews:
         return TwoViews(table, layout, corrupt, n_rows, generator, sides=config.sides)
 
-    judged = rows.take(slice(0, 1000)) if held_out is None else held_out
-    fixed_views = views_of(judged, len(judged))(torch.arange(len(judged)))
+    judged = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
+    size = min(config.batch_size, len(judged))
+    fixed_views = [
+        views_of(judged, size)(torch.arange(start, start + size))
+        for start in range(0, len(judged) - size + 1, size)
+    ]
     views = views_of(rows, config.batch_size)
     bfloat16 = embedder.precision == "bfloat16"
     batches = permuted_batches(len(rows), config.batch_size, generator)
@@ -229,7 +231,7 @@ def _train(
             continue
         module.eval()
         with torch.no_grad():
-            judgement = float(module(fixed_views))
+            judgement = float(torch.stack([module(both) for both in fixed_views]).mean())
         module.train()
         if judgement < best:
             best, worse, weights = judgement, 0, copy.deepcopy(module.state_dict())

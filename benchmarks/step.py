@@ -76,18 +76,21 @@ def floor(factors: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
     return run
 
 
-def training_step(columns: int, config: Config, *, bfloat16: bool) -> Callable[[], None]:
+def training_step(
+    columns: int, config: Config, *, bfloat16: bool, device: torch.device | None = None
+) -> Callable[[], None]:
     """A step of a fit on a random table."""
+    device = device or torch.device("cpu")
     X = np.random.default_rng(0).normal(size=(ROWS, columns)).astype(np.float32)
     table = TableEncoder.fit(X)
-    network = build_network(table, config, seed=0).train()
+    network = build_network(table, config, seed=0).to(device).train()
     step = TrainingStep(
         network,
-        table.transform(X),
-        table.layout,
+        table.transform(X).to(device),
+        table.layout.to(device),
         corruption(swap=config.swap, mask=config.mask, noise=config.noise),
         config,
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator(device).manual_seed(0),
         bfloat16=bfloat16,
     )
 

@@ -14,12 +14,24 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
     *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics", "plots"),
-    *("table", "batches", "inference", "collapse", "step", "training", "progress", "embedder"),
+    *(
+        "quantiles",
+        "neighbours",
+        "table",
+        "batches",
+        "inference",
+        "collapse",
+        "step",
+        "training",
+        "progress",
+        "embedder",
+        "memory",
+    ),
     *("persistence", "estimator", "report", "scorecard", "cli"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {"loss": {"precision"}, "views": {"networks"}}
-LAYER_0 = ORDER[: ORDER.index("table")]
+LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
 #: Heavy packages and the files that may import them.
 HOMES = {

@@ -301,6 +301,10 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["evaluate", "m", "t.csv", "--label", "klass"], "has no column 'klass'"),
         (["evaluate", "m", "t.csv", "--label", "alcohol"], "must hold classes"),
         (["info", "t.csv"], "no model folder at t.csv"),
+        (["info", "m", "--lr", "0.1"], "options of a fit go with --estimate"),
+        (["info", "m", "--estimate"], "m is a folder; give a CSV or Parquet file"),
+        (["info", "t.csv", "--estimate", "--lr", "-1"], "lr must be"),
+        (["info", "t.csv", "--estimate", "--label", "klass"], "has no column 'klass'"),
     ],
 )
 def test_bad_arguments_leave_one_line_and_nothing_else(
@@ -310,6 +314,19 @@ def test_bad_arguments_leave_one_line_and_nothing_else(
     before = sorted(fitted.parent.rglob("*"))
     assert_refused(run(*arguments), message)
     assert sorted(fitted.parent.rglob("*")) == before
+
+
+def test_memory_is_estimated_for_a_table(data: Path, run: Any) -> None:
+    asides = ["--label", "species", "--id", "sample"]
+    small = json.loads(run("info", data, "--estimate", *asides, "--json").out)
+    assert (small["rows"], small["columns"]) == (178, 6)
+    wide = ["--projector", "4096", "4096"]
+    large = json.loads(run("info", data, "--estimate", *asides, *wide, "--json").out)
+    weights = 4096 * 4096 + 128 * 4096
+    assert large["fit"] > small["fit"] + 4 * 4 * weights
+    assert large["transform"] == small["transform"]
+    told = run("info", data, "--estimate", *asides).out
+    assert f"{small['fit'] / 2**20:,.0f} MiB" in told
 
 
 def test_an_id_with_a_dimensions_name_is_refused(tmp_path: Path, run: Any) -> None:

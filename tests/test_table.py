@@ -311,3 +311,25 @@ def test_encoded_numbers_are_always_finite(X: np.ndarray, new: np.ndarray) -> No
         numbers = encoder.transform(table).numbers
         assert bool(torch.isfinite(numbers).all())
         assert float(numbers.abs().max()) <= 10
+
+
+def test_normal_scores_stand_beside_the_numbers_and_come_back_from_a_file() -> None:
+    random = np.random.default_rng(0)
+    X = random.lognormal(size=(500, 4))
+    X[::7, 1] = np.nan
+    X[:, 2] = 5.0
+    encoder = TableEncoder.fit(X, normal_scores=True)
+    assert [column.parts for column in encoder.columns] == [
+        ("value", "score"),
+        ("value", "score", "missing"),
+        ("value", "score"),
+    ]
+    numbers = encoder.transform(X).numbers
+    scores = numbers[:, [1, 3, 6]]
+    assert float(scores.abs().max()) < 4  # the values themselves reach 10
+    for column, place in ((0, 1), (3, 6)):
+        order = X[:, column].argsort()
+        assert bool((numbers[:, place][order].diff() >= -1e-5).all())
+    assert encoder.layout.numbers.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    again = TableEncoder.from_state(*encoder.state())
+    assert torch.equal(again.transform(X).numbers, numbers)

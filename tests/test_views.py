@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import scipy.stats
@@ -144,8 +145,17 @@ def test_numbers_of_one_column_go_together(corrupt: Swap | Mask) -> None:
         assert torch.equal((after.numbers % 10_000)[:, 0], (after.numbers % 10_000)[:, 1])
 
 
+@pytest.mark.parametrize("corrupt", [Swap(0.5), Mask(0.5)])
+def test_as_many_numbers_as_columns_need_not_be_the_columns(corrupt: Swap | Mask) -> None:
+    # A number with its flag beside a category: two numbers, two columns.
+    of = Rows(table().numbers[:, :2] + 1, table().codes[:, :1])
+    layout = Layout(2, torch.tensor([0, 0]), torch.tensor([1]), torch.ones(2))
+    changed = corrupted(corrupt, of=of, layout=layout).numbers != of.numbers
+    assert torch.equal(changed[:, 0], changed[:, 1])
+
+
 def test_noise_has_the_stated_deviation_and_spares_flags() -> None:
-    layout = Layout.plain(P, Q)._replace(noisy=torch.tensor([1.0, 1, 1, 1, 1, 0]))
+    layout = replace(Layout.plain(P, Q), noisy=torch.tensor([1.0, 1, 1, 1, 1, 0]))
     before = Rows(torch.zeros(N, P), table().codes)
     after = corrupted(Noise(0.3), of=before, layout=layout)
     assert float(after.numbers[:, :5].std()) == pytest.approx(0.3, rel=0.03)
@@ -181,3 +191,21 @@ def test_the_explicit_generator_is_the_only_source_of_randomness() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first[1].numbers, again[1].numbers)
     assert not torch.equal(first[1].numbers, other[1].numbers)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_second_views_are_made_of_near_rows_by_the_stated_share(share: float) -> None:
+    near = (torch.arange(N).unsqueeze(1) + torch.tensor([1, 2, 3])) % N
+    views = TwoViews(
+        table(), Layout.plain(P, Q), Compose(()), N, generator(), near=near, near_share=share
+    )
+    first, second = views(torch.arange(N)).halves()
+    assert torch.equal(first.numbers, table().numbers)
+    ahead = (second.numbers - first.numbers) % N
+    assert torch.equal(ahead, ahead[:, :1].expand(N, P))  # a row comes whole
+    assert torch.equal(second.codes[:, :1] - first.codes[:, :1], second.numbers[:, :1].int()
+                       - first.numbers[:, :1].int())  # fmt: skip
+    counts = torch.bincount(ahead[:, 0].long(), minlength=4)[:4]
+    assert within_binomial(1 - float(counts[0]) / N, share, N)
+    if share == 1.0:
+        assert scipy.stats.chisquare(counts[1:]).pvalue > 1e-3

@@ -83,6 +83,9 @@ AsJson = Annotated[
 Label = Annotated[
     str | None, Parameter(help="Column that holds labels; never a feature of the model.")
 ]
+Preset = Annotated[
+    str, Parameter(name="--preset", help="default, paper or seed; single options override it.")
+]
 Id = Annotated[str | None, Parameter(help="Column that names the rows; never a feature.")]
 
 
@@ -157,9 +160,7 @@ def fit(
     out: Annotated[Path, Parameter(help="Folder for the model.")],
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
-    preset_name: Annotated[
-        str, Parameter(name="--preset", help="default, paper or seed; single options override it.")
-    ] = "default",
+    preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
     n_threads: Annotated[int | None, Parameter(help="CPU threads.")] = None,
@@ -176,11 +177,8 @@ def fit(
     from vicreg.persistence import check_free
 
     check_free(out)  # before the work, not after it
-    given = {
-        name: value for name, value in dataclasses.asdict(options).items() if value is not None
-    }
     model = VICReg(
-        **{**preset(preset_name), **given},
+        **_settings(preset_name, options),
         random_state=random_state,
         device=device,
         n_threads=n_threads,
@@ -325,12 +323,27 @@ def evaluate(
 
 @app.command
 def info(
-    model: Annotated[Path, Parameter(help="Model folder.")], *, as_json: AsJson = False
+    path: Annotated[Path, Parameter(help="Model folder; with --estimate a CSV or Parquet file.")],
+    *,
+    estimate: Annotated[
+        bool, Parameter(negative=(), help="Predict the peak memory of a fit on a table.")
+    ] = False,
+    label: Label = None,
+    id: Id = None,  # noqa: A002 (the option's name)
+    preset_name: Preset = "default",
+    as_json: AsJson = False,
+    options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
-    """Say what a saved model is: its table, its configuration, its fit."""
+    """Say what a saved model is, or what a fit on a table would take of memory."""
+    if estimate:
+        _estimate(path, {"label": label, "id": id}, _settings(preset_name, options), as_json)
+        return
+    given = _given(options)
+    if given or label is not None or id is not None or preset_name != "default":
+        raise ValueError("options of a fit go with --estimate; a model has them already")
     from vicreg.estimator import load
 
-    fitted = load(model)
+    fitted = load(path)
     embedder = fitted.embedder_
     kinds = [column.kind for column in embedder.table.columns]
     facts: dict[str, Any] = {
@@ -378,6 +391,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("vicreg: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _given(options: Any) -> dict[str, Any]:
+    """The configuration's options that were on the command line."""
+    return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+
+
+def _settings(preset_name: str, options: Any) -> dict[str, Any]:
+    return {**preset(preset_name), **_given(options)}
+
+
+def _estimate(
+    path: Path, aside: dict[str, str | None], settings: dict[str, Any], as_json: bool
+) -> None:
+    from vicreg.memory import estimate_memory
+    from vicreg.sources import read
+    from vicreg.table import TableEncoder
+
+    config = Config(**settings)
+    frame = _frame(path)
+    for name in aside.values():
+        if name is not None:
+            _column(frame, name, path)
+    source = read(_features(frame, aside))
+    table = TableEncoder.fit(source, normal_scores=config.normal_scores)
+    estimate = estimate_memory(source.shape[0], table, config, frame=True)
+    facts = {
+        "rows": source.shape[0],
+        "columns": source.shape[1],
+        "fit": estimate.fit,
+        "transform": estimate.transform,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    told = Table(show_header=False, box=None, pad_edge=False)
+    for name, size in (
+        ("fit, at its peak", estimate.fit),
+        ("  encoded table", estimate.table),
+        ("  weights, gradients, moments", estimate.parameters),
+        ("  views", estimate.views),
+        ("  activations of a batch", estimate.activations),
+        ("embedding all rows", estimate.transform),
+    ):
+        told.add_row(name, f"{size / 2**20:,.0f} MiB")
+    console = Console()
+    console.print(f"{source.shape[0]} rows x {source.shape[1]} columns", markup=False)
+    console.print(told)
+    _say("beyond the process and the table in its file's form; on the CPU")
 
 
 def _frame(path: Path) -> nw.DataFrame[Any]:

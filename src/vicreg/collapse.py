@@ -29,10 +29,11 @@ class Deviations(NamedTuple):
 
     @classmethod
     @torch.no_grad()
-    def of(cls, network: JointEmbedding, views: Rows, rows: Rows) -> Deviations:
-        """Of the first views' projection and of the rows' embedding."""
+    def of(cls, network: JointEmbedding, batches: Sequence[Rows], rows: Rows) -> Deviations:
+        """Of the first views' projection, over all batches of views, and of the rows' embedding."""
         network.eval()
-        return cls(network(views)[0].std(dim=0), network.embed(rows).std(dim=0))
+        projection = torch.cat([network(views)[0] for views in batches])
+        return cls(projection.std(dim=0), network.embed(rows).std(dim=0))
 
 
 def warn_of_collapse(

@@ -32,6 +32,8 @@ class Config:
         layers are linear, without bias in the projector (the paper).
     shared_weights
         One network for both views; otherwise one each, and the embedding is the two's mean.
+    normal_scores
+        Give the networks every number twice: standardised, and as its normal score.
     swap
         Share of entries that a view takes from another row of the same column.
     mask
@@ -40,6 +42,10 @@ class Config:
         Standard deviation of the Gaussian noise that a view adds, in units of the column's own.
     sides
         Whether both views are corrupted, or only the second.
+    neighbours
+        Near rows of the table that a second view may be made of; 0 for the row itself only.
+    near_share
+        Share of second views that are made of a near row.
     lam
         Weight of the invariance term.
     mu
@@ -81,10 +87,13 @@ class Config:
     batch_norm: bool = True
     final_relu: bool = False
     shared_weights: bool = True
+    normal_scores: bool = False
     swap: float = 0.3
     mask: float = 0.0
     noise: float = 0.0
     sides: Literal["both", "one"] = "both"
+    neighbours: int = 0
+    near_share: float = 0.5
     lam: float = 25.0
     mu: float = 25.0
     nu: float = 0.2
@@ -259,10 +268,13 @@ _RULES: dict[str, _Rule] = {
     "batch_norm": _FLAG,
     "final_relu": _FLAG,
     "shared_weights": _FLAG,
+    "normal_scores": _FLAG,
     "swap": _number(0, 1),
     "mask": _number(0, 1),
     "noise": _number(0),
     "sides": _OneOf(("both", "one")),
+    "neighbours": _number(0, whole=True),
+    "near_share": _number(0, 1),
     "lam": _number(0),
     "mu": _number(0),
     "nu": _number(0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 
 from vicreg.inference import BLOCK, embed
+from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
-from vicreg.precision import bfloat16_pays
+from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
 from vicreg.sources import blocks
 from vicreg.table import TableEncoder
-from vicreg.training import History, train
+from vicreg.training import MOST_HELD_OUT, History, train
 from vicreg.views import corruption
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from vicreg.config import Config
     from vicreg.sources import Source
 
-__all__ = ["Embedder", "build_network", "fit_embedder"]
+__all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
 #: Fewer held-out rows than this decide nothing.
 FEWEST_HELD_OUT = 100
@@ -108,12 +110,10 @@ def fit_embedder(
     place = _device(device)
     generator = torch.Generator(place).manual_seed(seed)
     order = np.random.default_rng(seed).permutation(n_rows)
-    n_held_out = round(config.validation_fraction * n_rows)
-    if n_held_out < FEWEST_HELD_OUT:
-        n_held_out = 0
+    n_held_out = held_out_rows(n_rows, config)
     # Statistics come from training rows only: a held-out row must be new to the encoder too.
     training = np.sort(order[n_held_out:]) if n_held_out else None
-    table = TableEncoder.fit(source, training)
+    table = TableEncoder.fit(source, training, normal_scores=config.normal_scores)
     rows = table.transform(source, training).to(place)
     held_out = (
         table.transform(source, np.sort(order[:n_held_out])).to(place) if n_held_out else None
@@ -135,6 +135,10 @@ def fit_embedder(
     )
     if untrained:
         return embedder
+    near = None
+    if config.neighbours:
+        with fastest_float32(math.inf):
+            near = near_rows(rows, table.cardinalities, config.neighbours, generator)
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
     with _threads(threads), bar as observe:
         embedder.history = train(
@@ -145,6 +149,7 @@ def fit_embedder(
             corruption(swap=config.swap, mask=config.mask, noise=config.noise),
             config,
             generator=generator,
+            near=near,
             bfloat16=bfloat16,
             observe=observe,
         )
@@ -156,6 +161,12 @@ def fit_embedder(
     elif embedder.history.stopped == "interrupted":
         notes.append("interrupted from the keyboard: trained only in part")
     return embedder
+
+
+def held_out_rows(n_rows: int, config: Config) -> int:
+    """Rows of a table that decide when to stop; none where they would be too few."""
+    wanted = min(round(config.validation_fraction * n_rows), MOST_HELD_OUT)
+    return wanted if wanted >= FEWEST_HELD_OUT else 0
 
 
 def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedding:

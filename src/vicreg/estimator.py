@@ -54,12 +54,18 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         A ReLU after the last layer of encoder and projector.
     shared_weights : bool
         One network for both views; with False one each, and the embedding is the mean of the two.
+    normal_scores : bool
+        Give the networks every number twice: standardised, and as its normal score.
     swap, mask : float
         Shares of entries that a view replaces: by another row's value, by the column's mean.
     noise : float
         Standard deviation of added noise, in units of the column's own.
     sides : {"both", "one"}
         Which views are corrupted.
+    neighbours : int
+        Near rows of the table that a row's second view may be made of; 0 for the row alone.
+    near_share : float
+        Share of second views that are made of a near row.
     lam, mu, nu, gamma, eps : float
         Weights of the loss, its target deviation and floor; see :func:`vicreg.vicreg_loss`.
     steps : int
@@ -128,10 +134,13 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         batch_norm: bool = True,
         final_relu: bool = False,
         shared_weights: bool = True,
+        normal_scores: bool = False,
         swap: float = 0.3,
         mask: float = 0.0,
         noise: float = 0.0,
         sides: Literal["both", "one"] = "both",
+        neighbours: int = 0,
+        near_share: float = 0.5,
         lam: float = 25.0,
         mu: float = 25.0,
         nu: float = 0.2,
@@ -161,10 +170,13 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.batch_norm = batch_norm
         self.final_relu = final_relu
         self.shared_weights = shared_weights
+        self.normal_scores = normal_scores
         self.swap = swap
         self.mask = mask
         self.noise = noise
         self.sides = sides
+        self.neighbours = neighbours
+        self.near_share = near_share
         self.lam = lam
         self.mu = mu
         self.nu = nu

@@ -13,6 +13,8 @@ from vicreg.optim import build_optimizer
 from vicreg.views import TwoViews
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vicreg.config import Config
     from vicreg.networks import JointEmbedding, Rows
     from vicreg.views import Corruption, Layout
@@ -35,6 +37,8 @@ class TrainingStep:
         Loss, optimiser and batch size.
     generator : torch.Generator
         The only source of randomness, on the device of the rows.
+    near : Tensor, shape (rows, k), optional
+        Positions of rows near each row, which second views are made of.
     bfloat16 : bool
         Multiply matrices of the networks in bfloat16; loss, statistics and update stay in float32.
     """
@@ -48,6 +52,7 @@ class TrainingStep:
         config: Config,
         *,
         generator: torch.Generator,
+        near: Tensor | None = None,
         bfloat16: bool = False,
     ) -> None:
         self.network = network
@@ -63,7 +68,14 @@ class TrainingStep:
             weight_decay=config.weight_decay,
         )
         self._views = TwoViews(
-            rows, layout, corrupt, config.batch_size, generator, sides=config.sides
+            rows,
+            layout,
+            corrupt,
+            config.batch_size,
+            generator,
+            sides=config.sides,
+            near=near,
+            near_share=config.near_share,
         )
         self._batches = permuted_batches(len(rows), config.batch_size, generator)
         self._sums = torch.zeros(4, device=self._device)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from vicreg.networks import Rows
-from vicreg.sources import blocks, column_names
+from vicreg.quantiles import NormalScores
+from vicreg.sources import blocks, column_names, take_rows
 from vicreg.views import Layout
 
 if TYPE_CHECKING:
@@ -84,9 +85,12 @@ class TableEncoder:
     dropped: dict[str, str]
     mean: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    scores: NormalScores | None = None
 
     @classmethod
-    def fit(cls, source: Source, index: Index | None = None) -> TableEncoder:
+    def fit(
+        cls, source: Source, index: Index | None = None, *, normal_scores: bool = False
+    ) -> TableEncoder:
         """Learn kinds, statistics and categories from a table.
 
         Parameters
@@ -95,6 +99,8 @@ class TableEncoder:
             The table. It is read in blocks, so that no copy of it is ever made.
         index : ndarray of int, optional
             The rows that statistics and categories come from; by default all of them.
+        normal_scores : bool
+            Give every number a second part, its normal score.
 
         Raises
         ------
@@ -107,12 +113,14 @@ class TableEncoder:
         kinds = [_kind(source, position, name) for position, name in enumerate(names)]
         draft = cls(
             [
-                Column(name, position, kind, DATE_PARTS if kind == "datetime" else ("value",))
+                Column(name, position, kind, _all_parts(kind, normal_scores))
                 for position, (name, kind) in enumerate(zip(names, kinds, strict=True))
                 if kind is not None and kind != "category"
             ],
             {},
         )
+        if normal_scores:
+            draft.scores = draft._fit_scores(source, index)
         texts = {
             position: Counter[str | None]()
             for position, kind in enumerate(kinds)
@@ -134,12 +142,12 @@ class TableEncoder:
             elif kind == "category":
                 kept = _fit_category(texts[position], position, name)
             else:
-                width = len(DATE_PARTS) if kind == "datetime" else 1
-                own = moments.take(slice(place, place + width))
-                place += width
-                kept = own.column(name, position, kind)
+                parts = _all_parts(kind, normal_scores)
+                own = moments.take(slice(place, place + len(parts)))
+                place += len(parts)
+                kept = own.column(name, position, kind, parts)
                 if isinstance(kept, Column):
-                    of_parts = own.of_parts(kept)
+                    of_parts = own.of_parts(kept, parts)
                     mean += of_parts[0]
                     scale += of_parts[1]
             if isinstance(kept, str):
@@ -147,6 +155,10 @@ class TableEncoder:
             else:
                 columns.append(kept)
         encoder = cls(columns, dropped, np.array(mean), np.array(scale))
+        if draft.scores is not None:
+            kept_names = {column.position for column in columns}
+            scored = [c.position in kept_names for c in draft.columns if c.kind == "number"]
+            encoder.scores = NormalScores(draft.scores.points[scored])
         if not columns:
             reasons = "; ".join(encoder.notes)
             raise ValueError(
@@ -239,7 +251,10 @@ class TableEncoder:
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """The encoder as a JSON document and arrays."""
         document = {"columns": [asdict(column) for column in self.columns], "dropped": self.dropped}
-        return document, {"mean": self.mean, "scale": self.scale}
+        arrays = {"mean": self.mean, "scale": self.scale}
+        if self.scores is not None:
+            arrays["points"] = self.scores.points
+        return document, arrays
 
     @classmethod
     def from_state(
@@ -256,7 +271,18 @@ class TableEncoder:
             )
             for entry in document["columns"]
         ]
-        return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"])
+        scores = NormalScores(arrays["points"]) if "points" in arrays else None
+        return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"], scores)
+
+    def _fit_scores(self, source: Source, index: Index | None) -> NormalScores:
+        """Distribution functions of the numbers, from some twenty thousand rows at the most."""
+        n_rows = source.shape[0] if index is None else len(index)
+        every = -(-n_rows // 20_000)
+        rows = np.arange(0, n_rows, every) if index is None else index[::every]
+        numbers = [column for column in self.columns if column.kind == "number"]
+        positions = [column.position for column in numbers]
+        part = take_rows(source, rows)
+        return NormalScores.fit(_numbers(part, positions, column_names(source), 0))
 
     def raw(self, source: Source, first_row: int = 0) -> NDArray[np.float64]:
         """All numbers before standardising (rows, p) float64, NaN where missing.
@@ -264,15 +290,17 @@ class TableEncoder:
         ``first_row`` is what messages call the first of the rows.
         """
         names = column_names(source)
-        values, flags, flagged, positions = [], [], [], []
+        values, flags, flagged, positions, scored = [], [], [], [], []
         others: list[tuple[int, Column]] = []
         place = 0
         for column in self.columns:
             if column.kind == "number":
                 values.append(place)
                 positions.append(column.position)
+                if "score" in column.parts:
+                    scored.append(place + column.parts.index("score"))
                 if "missing" in column.parts:
-                    flags.append(place + 1)
+                    flags.append(place + column.parts.index("missing"))
                     flagged.append(place)
             elif column.parts:
                 others.append((place, column))
@@ -283,6 +311,9 @@ class TableEncoder:
         raw = np.empty((source.shape[0], place))
         raw[:, values] = numbers
         raw[:, flags] = np.isnan(raw[:, flagged])
+        if scored:
+            assert self.scores is not None
+            raw[:, scored] = self.scores(numbers)
         for place, column in others:
             parts = _parts(source, column.position, names[column.position], column.kind)
             parts["missing"] = np.isnan(next(iter(parts.values()))).astype(np.float64)
@@ -333,27 +364,33 @@ class _Moments:
             self.deviation[places],
         )
 
-    def column(self, name: str, position: int, kind: Kind) -> Column | str:
+    def column(self, name: str, position: int, kind: Kind, names: tuple[str, ...]) -> Column | str:
         """The table's column whose parts these are, with those that vary; or why to drop it."""
         if not self.count[0]:
             return "empty"
-        names = DATE_PARTS if kind == "datetime" else ("value",)
         least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
         varying = (self.high - self.low > least).tolist()
         kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
+        if "score" in names and "value" in kept:
+            kept = names
         if self.count[0] < self.rows:
             kept = (*(kept or names[:1]), "missing")
         return Column(name, position, kind, kept) if kept else "constant"
 
-    def of_parts(self, column: Column) -> tuple[list[float], list[float]]:
+    def of_parts(self, column: Column, names: tuple[str, ...]) -> tuple[list[float], list[float]]:
         """Mean and scale of a column's parts, the flag of missing values among them."""
-        names = DATE_PARTS if column.kind == "datetime" else ("value",)
         missing = 1 - float(self.count[0]) / self.rows
         known = {"missing": (missing, math.sqrt(missing * (1 - missing)))}
         for part, mean, deviation in zip(names, self.mean, self.deviation, strict=True):
             known[part] = float(mean), float(deviation)
         chosen = [known[part] for part in column.parts]
         return [mean for mean, _ in chosen], [deviation or 1.0 for _, deviation in chosen]
+
+
+def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
+    if kind == "datetime":
+        return DATE_PARTS
+    return ("value", "score") if normal_scores and kind == "number" else ("value",)
 
 
 def _kind(source: Source, position: int, name: str) -> Kind | None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vicreg.collapse import Deviations, warn_of_collapse
-from vicreg.loss import vicreg_loss
+from vicreg.loss import closed_form_loss
 from vicreg.metrics import effective_rank
 from vicreg.optim import warmup_cosine
 from vicreg.precision import fastest_float32
@@ -32,6 +32,8 @@ __all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "train"
 
 #: How often a fit looks at itself: terms, held-out loss, effective rank.
 EVALUATIONS = 30
+#: Rows that decide when to stop, at the most.
+MOST_HELD_OUT = 1000
 
 
 class InterruptedWarning(UserWarning):
@@ -80,9 +82,13 @@ class History:
 
 
 class _Trial(NamedTuple):
-    """Held-out rows with a fixed set of views, or the training rows' own where there are none."""
+    """Rows with a fixed set of views: held-out ones, or training rows where there are none.
 
-    views: Rows
+    The views come in batches of the size that is trained on, so that their loss can be compared
+    with the training's, and takes no more memory.
+    """
+
+    batches: list[Rows]
     rows: Rows
 
 
@@ -95,6 +101,7 @@ def train(
     config: Config,
     *,
     generator: torch.Generator,
+    near: Tensor | None = None,
     bfloat16: bool = False,
     observe: Callable[[Moment], None] | None = None,
 ) -> History:
@@ -115,6 +122,7 @@ def train(
         Loss, optimiser and schedule. ``batch_size`` is at most the number of rows.
     generator : torch.Generator
         The only source of randomness, on the device of the rows.
+    near : Tensor, optional
     bfloat16 : bool
         See :class:`vicreg.step.TrainingStep`.
     observe : callable, optional
@@ -133,7 +141,7 @@ def train(
     trial = _trial(rows, held_out, layout, corrupt, config, generator)
     at_start = Deviations.of(network, *trial)
     take_step = TrainingStep(
-        network, rows, layout, corrupt, config, generator=generator, bfloat16=bfloat16
+        network, rows, layout, corrupt, config, generator=generator, near=near, bfloat16=bfloat16
     )
     every = max(1, config.steps // EVALUATIONS)
     history = History()
@@ -194,24 +202,31 @@ def _trial(
     config: Config,
     generator: torch.Generator,
 ) -> _Trial:
-    """A fixed set of views: of the held-out rows, or of at most a thousand training rows."""
-    chosen = rows.take(slice(0, 1000)) if held_out is None else held_out
-    views = TwoViews(chosen, layout, corrupt, len(chosen), generator, sides=config.sides)
-    return _Trial(views(torch.arange(len(chosen), device=rows.numbers.device)), chosen)
+    chosen = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
+    size = min(config.batch_size, len(chosen))
+    starts = range(0, len(chosen) - size + 1, size)
+    batches = [
+        TwoViews(chosen, layout, corrupt, size, generator, sides=config.sides)(
+            torch.arange(start, start + size, device=rows.numbers.device)
+        )
+        for start in starts
+    ]
+    return _Trial(batches, chosen)
 
 
 @torch.no_grad()
 def _evaluate(network: JointEmbedding, trial: _Trial, weights: LossWeights) -> tuple[float, float]:
-    """Loss of the fixed views, and the effective rank of their rows' embedding."""
+    """Mean loss of the fixed views, and the effective rank of their rows' embedding."""
     network.eval()
-    try:
-        loss = float(vicreg_loss(*network(trial.views), **weights._asdict()).total)
-    except ValueError:
-        loss = float("inf")
+    losses = []
+    for views in trial.batches:
+        z1, z2 = network(views)
+        losses.append(closed_form_loss(z1, z2, weights).total)
+    loss = float(torch.stack(losses).mean())
     embedding = network.embed(trial.rows)
     finite = bool(torch.isfinite(embedding).all())
-    rank = effective_rank(embedding[:1000].cpu().numpy()) if finite else 0.0
-    return loss, rank
+    rank = effective_rank(embedding.cpu().numpy()) if finite else 0.0
+    return loss if math.isfinite(loss) else math.inf, rank
 
 
 class _Watch:

@@ -13,8 +13,8 @@ donor rows, of which a part is drawn anew at each step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -41,7 +41,8 @@ __all__ = [
 LIVES = 8
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True)
+class Layout:
     """Which column of the table each encoded number and code belongs to.
 
     ``numbers`` (p,) and ``codes`` (q,) hold positions in 0 ... ``n_columns`` - 1; ``noisy`` (p,)
@@ -52,6 +53,12 @@ class Layout(NamedTuple):
     numbers: Tensor
     codes: Tensor
     noisy: Tensor
+    _in_order: tuple[bool, bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = torch.arange(self.n_columns)
+        in_order = tuple(torch.equal(own.cpu(), columns) for own in (self.numbers, self.codes))
+        object.__setattr__(self, "_in_order", in_order)
 
     @classmethod
     def plain(cls, n_numbers: int, n_codes: int = 0) -> Layout:
@@ -72,10 +79,10 @@ class Layout(NamedTuple):
 
     def spread(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """A tensor over columns (n, n_columns) over numbers (n, p) and over codes (n, q)."""
-        # As many as there are columns: then they are the columns, in order.
+        # Where all columns are numbers (or codes), one each, nothing need be copied.
         of_numbers, of_codes = (
-            chosen if len(places) == self.n_columns else chosen[:, places]
-            for places in (self.numbers, self.codes)
+            chosen if in_order else chosen[:, places]
+            for in_order, places in zip(self._in_order, (self.numbers, self.codes), strict=True)
         )
         return of_numbers, of_codes
 
@@ -237,6 +244,10 @@ class TwoViews:
     generator : torch.Generator
         The only source of randomness, on the table's device.
     sides : {"both", "one"}
+    near : Tensor, shape (rows of the table, k), optional
+        Positions of rows near each row.
+    near_share : float
+        Share of a batch's rows whose second view is made of a near row in their place.
 
     Examples
     --------
@@ -259,8 +270,11 @@ class TwoViews:
         generator: torch.Generator,
         *,
         sides: str = "both",
+        near: Tensor | None = None,
+        near_share: float = 1.0,
     ) -> None:
         self._table, self._corrupt, self._generator = table, corrupt, generator
+        self._near, self._near_share = near, near_share
         self._views = table.empty(2 * batch_size)
         self._first, self._second = self._views.halves()
         self._changed = self._views if sides == "both" else self._second
@@ -274,10 +288,22 @@ class TwoViews:
         table, first, second = self._table, self._first, self._second
         torch.index_select(table.numbers, 0, positions, out=first.numbers)
         torch.index_select(table.codes, 0, positions, out=first.codes)
-        second.numbers.copy_(first.numbers)
-        second.codes.copy_(first.codes)
+        if self._near is None:
+            second.numbers.copy_(first.numbers)
+            second.codes.copy_(first.codes)
+        else:
+            others = self._partners(positions, self._near)
+            torch.index_select(table.numbers, 0, others, out=second.numbers)
+            torch.index_select(table.codes, 0, others, out=second.codes)
         self._corrupt(self._changed, self._donors, self._generator)
         return self._views
+
+    def _partners(self, positions: Tensor, near: Tensor) -> Tensor:
+        """One of the near rows for a share of the positions, the row itself for the others."""
+        shape, device = positions.shape, positions.device
+        drawn = torch.randint(near.shape[1], shape, device=device, generator=self._generator)
+        own = torch.rand(shape, device=device, generator=self._generator) >= self._near_share
+        return torch.where(own, positions, near[positions, drawn])
 
 
 def _chosen(rows: Rows, layout: Layout, rate: float, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,107 @@
+"""What a fit and an embedding will take of memory, predicted from sizes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from vicreg.embedder import build_network, held_out_rows
+from vicreg.inference import BLOCK
+from vicreg.precision import bfloat16_pays
+from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
+
+if TYPE_CHECKING:
+    from vicreg.config import Config
+    from vicreg.table import TableEncoder
+
+__all__ = ["MemoryEstimate", "estimate_memory"]
+
+#: What libraries take once for a fit, whatever the sizes: compiled kernels, scratch space.
+FIXED = 5 * 2**20
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes beyond the process and the source, at the peak of a fit and of an embedding.
+
+    ``table`` is the encoded table; ``views`` what batches, donors and held-out rows hold of it;
+    ``parameters`` weights, gradients, the optimiser's two moments, the best weights and casts;
+    ``activations`` what a step keeps for its gradient.
+    """
+
+    table: int
+    views: int
+    parameters: int
+    activations: int
+    encoding: int
+    transform: int
+
+    @property
+    def fit(self) -> int:
+        """Peak of a fit: the table is encoded first, the network is trained afterwards."""
+        training = self.views + self.parameters + self.activations
+        return self.table + max(self.encoding, training) + FIXED
+
+
+def estimate_memory(
+    n_rows: int, table: TableEncoder, config: Config, *, frame: bool = False
+) -> MemoryEstimate:
+    """Predict the peak memory of a fit on the CPU, and of embedding as many rows.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    table : TableEncoder
+        Its columns.
+    config : Config
+        The configuration.
+    frame : bool
+        The source is a data frame or a file, which is encoded in larger blocks than an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.config import Config
+    >>> from vicreg.memory import estimate_memory
+    >>> from vicreg.table import TableEncoder
+    >>> table = TableEncoder.fit(np.random.default_rng(0).normal(size=(100, 60)))
+    >>> estimate = estimate_memory(1_000_000, table, Config())
+    >>> estimate.table // 10**6
+    240
+    """
+    row = 4 * (table.n_numbers + len(table.cardinalities))
+    batch = min(config.batch_size, n_rows)
+    with torch.device("meta"):
+        network = build_network(table, config, seed=0)
+    work = 2 * batch * network.largest_layer
+    narrow = 2 if bfloat16_pays(torch.device("cpu"), work) else 4
+    n_weights = sum(one.numel() for one in network.parameters())
+    branches = len(network.encoders)
+
+    widths = [*config.hidden, config.n_components, *config.projector]
+    hidden = [*config.hidden, *config.projector[:-1]]
+    # Kept for the gradient: every layer's input; what normalisation reads and what ReLU writes.
+    kept = sum(widths) + sum(hidden) * (2 if config.batch_norm else 1)
+    dims = widths[-1]
+    of_loss = 2 * batch * dims * 4 * 3 + min(batch, dims) ** 2 * 4
+    largest = 2 * batch * max(widths) * narrow * 2  # a gradient and the one before it
+    held_out = held_out_rows(n_rows, config) or min(n_rows, 1000)
+    entries = FRAME_BLOCK if frame else ARRAY_BLOCK
+    of_block = 8 * min(entries, max(n_rows, BLOCK) * row // 4) * 3  # float64, and two steps of it
+    rows_of_block = min(n_rows, max(BLOCK, entries * 4 // max(1, row)))
+    of_encoder = widths[: len(config.hidden) + 1]
+    places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
+    return MemoryEstimate(
+        table=n_rows * row,
+        views=4 * batch * row + places + 2 * held_out * row + 2 * batch * (row // 4) * narrow,
+        parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)),
+        activations=2 * batch * kept * narrow + of_loss + largest,
+        encoding=of_block,
+        transform=n_rows * config.n_components * 4
+        + of_block
+        + rows_of_block * (row + config.n_components * 4)
+        + BLOCK * sum(of_encoder) * 4 * 2 * branches,
+    )

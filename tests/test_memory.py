@@ -1,0 +1,23 @@
+"""The predicted peak of memory is what a process really takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import memory
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+@pytest.mark.parametrize(("place", "what"), [(5, "fit"), (6, "fit"), (3, "transform")])
+def test_prediction_is_within_a_quarter_of_the_peak(place: int, what: str) -> None:
+    program = Path(memory.__file__)
+    run = [sys.executable, str(program), "--one", str(place), what]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    peak, predicted = json.loads(done.stdout)
+    assert 0.75 * peak <= predicted <= 1.25 * peak
