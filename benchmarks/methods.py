@@ -31,7 +31,7 @@ from vicreg.optim import build_optimizer, warmup_cosine
 from vicreg.precision import fastest_float32
 from vicreg.sources import read, shuffle_columns
 from vicreg.table import TableEncoder
-from vicreg.training import EVALUATIONS, MOST_HELD_OUT, DivergenceError
+from vicreg.training import EVALUATIONS, FEWEST_AT_ONCE, MOST_HELD_OUT, DivergenceError
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _train(
         return TwoViews(table, layout, corrupt, n_rows, generator, sides=config.sides)
 
     judged = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
-    size = min(config.batch_size, len(judged))
+    size = min(max(config.batch_size, FEWEST_AT_ONCE), len(judged))
     fixed_views = [
         views_of(judged, size)(torch.arange(start, start + size))
         for start in range(0, len(judged) - size + 1, size)

@@ -34,6 +34,8 @@ __all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "train"
 EVALUATIONS = 30
 #: Rows that decide when to stop, at the most.
 MOST_HELD_OUT = 1000
+#: Rows that are evaluated at a time, at the least: many small batches would cost many calls.
+FEWEST_AT_ONCE = 256
 
 
 class InterruptedWarning(UserWarning):
@@ -84,8 +86,8 @@ class History:
 class _Trial(NamedTuple):
     """Rows with a fixed set of views: held-out ones, or training rows where there are none.
 
-    The views come in batches of the size that is trained on, so that their loss can be compared
-    with the training's, and takes no more memory.
+    The views come in batches of the size that is trained on, or somewhat more, so that their loss
+    takes no more memory than a step.
     """
 
     batches: list[Rows]
@@ -203,7 +205,7 @@ def _trial(
     generator: torch.Generator,
 ) -> _Trial:
     chosen = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
-    size = min(config.batch_size, len(chosen))
+    size = min(max(config.batch_size, FEWEST_AT_ONCE), len(chosen))
     starts = range(0, len(chosen) - size + 1, size)
     batches = [
         TwoViews(chosen, layout, corrupt, size, generator, sides=config.sides)(
