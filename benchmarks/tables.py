@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -155,12 +157,19 @@ def install(names: list[str], folder: Path = FOLDER) -> None:
         home = folder / package.replace("==", "-")
         if home.exists() or package.startswith("scikit-learn"):
             continue
-        unfinished = home.with_name(home.name + ".part")
+        # In a folder of its own: two runs may install at the same time, and one may be cut off.
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=folder))
         options = ["--no-deps", "--ignore-requires-python", "--only-binary", ":all:"]
         options += ["--no-compile", "--quiet", "--disable-pip-version-check", "--upgrade"]
         command = [sys.executable, "-m", "pip", "install", *options]
         subprocess.run([*command, "--target", str(unfinished), package], check=True)
-        unfinished.rename(home)
+        try:
+            unfinished.rename(home)
+        except OSError:
+            if not home.exists():
+                raise
+            shutil.rmtree(unfinished)  # the other run was first
 
 
 def _read_digits(listed: Listed, path: Path) -> Table:  # noqa: ARG001
