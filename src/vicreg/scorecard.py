@@ -238,6 +238,11 @@ def evaluate(
             notes.append(
                 f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
             )
+    if len(train) - 1 < min(model.embedder_.config.n_components, model.embedder_.table.n_numbers):
+        notes.append(
+            f"PCA has as many components as {len(train)} rows allow: in so many dimensions every row "
+            "is as far from all others, and a probe on them says little"
+        )
     spaces = _spaces(model, source, train, controls=controls, random_state=random_state)
     if labels is None:
         n_groups = _cluster_count(spaces["raw"][scored], random_state)
