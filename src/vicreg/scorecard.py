@@ -240,7 +240,7 @@ def evaluate(
             )
     if len(train) - 1 < min(model.embedder_.config.n_components, model.embedder_.table.n_numbers):
         notes.append(
-            f"PCA has as many components as {len(train)} rows allow: in so many dimensions every row "
+            f"PCA has as many components as {len(train)} rows allow: in so many dimensions a row "
             "is as far from all others, and a probe on them says little"
         )
     spaces = _spaces(model, source, train, controls=controls, random_state=random_state)
