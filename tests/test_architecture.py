@@ -17,6 +17,7 @@ ORDER = [
     *(
         "quantiles",
         "neighbours",
+        "columns",
         "table",
         "batches",
         "inference",
@@ -41,7 +42,7 @@ HOMES = {
     "cyclopts": {"cli"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
-    "narwhals": {"sources", "table", "estimator", "cli"},
+    "narwhals": {"sources", "columns", "estimator", "cli"},
     "sklearn": {"metrics", "estimator", "scorecard", "cli"},
     "optuna": set[str](),
     "pandas": set[str](),

@@ -8,35 +8,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 import torch
 
+from vicreg.columns import DATE_PARTS, kind_of, numbers_of, parts_of, texts_of
 from vicreg.networks import Rows
 from vicreg.quantiles import NormalScores
 from vicreg.sources import blocks, column_names, take_rows
 from vicreg.views import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
+    from vicreg.columns import Kind
     from vicreg.sources import Source
 
     Index = NDArray[np.intp]
 
 __all__ = ["Column", "TableEncoder"]
 
-Kind = Literal["number", "boolean", "datetime", "category"]
-
-SECONDS_A_DAY = 86_400
 #: Standard deviations beyond which a number is drawn in: a column that hardly varied in the fitted
 #: rows can put a new row thousands of deviations away from all others.
 FARTHEST = 10.0
-DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class TableEncoder:
             If a number is infinite, or no column is left.
         """
         names = column_names(source)
-        kinds = [_kind(source, position, name) for position, name in enumerate(names)]
+        kinds = [kind_of(source, position, name) for position, name in enumerate(names)]
         draft = cls(
             [
                 Column(name, position, kind, _all_parts(kind, normal_scores))
@@ -129,7 +126,7 @@ class TableEncoder:
         moments = _Moments.of(lambda: (draft.raw(part, at) for at, part in blocks(source, index)))
         for _, part in blocks(source, index) if texts else ():
             for position, counter in texts.items():
-                counter.update(_texts(part, position, names[position]))
+                counter.update(texts_of(part, position, names[position]))
         columns: list[Column] = []
         dropped: dict[str, str] = {}
         mean: list[float] = []
@@ -203,7 +200,7 @@ class TableEncoder:
             np.clip(raw, -FARTHEST, FARTHEST, out=encoded, casting="same_kind")
             np.copyto(encoded, 0, where=np.isnan(encoded))
             for place, (column, lookup) in enumerate(zip(coded, lookups, strict=True)):
-                texts = _texts(part, column.position, names[column.position])
+                texts = texts_of(part, column.position, names[column.position])
                 codes[first : first + len(raw), place] = [lookup.get(text, 0) for text in texts]
         return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
 
@@ -282,7 +279,7 @@ class TableEncoder:
         numbers = [column for column in self.columns if column.kind == "number"]
         positions = [column.position for column in numbers]
         part = take_rows(source, rows)
-        return NormalScores.fit(_numbers(part, positions, column_names(source), 0))
+        return NormalScores.fit(numbers_of(part, positions, column_names(source), 0))
 
     def raw(self, source: Source, first_row: int = 0) -> NDArray[np.float64]:
         """All numbers before standardising (rows, p) float64, NaN where missing.
@@ -305,7 +302,7 @@ class TableEncoder:
             elif column.parts:
                 others.append((place, column))
             place += len(column.parts)
-        numbers = _numbers(source, positions, names, first_row)
+        numbers = numbers_of(source, positions, names, first_row)
         if len(positions) == place:
             return numbers
         raw = np.empty((source.shape[0], place))
@@ -315,7 +312,7 @@ class TableEncoder:
             assert self.scores is not None
             raw[:, scored] = self.scores(numbers)
         for place, column in others:
-            parts = _parts(source, column.position, names[column.position], column.kind)
+            parts = parts_of(source, column.position, names[column.position], column.kind)
             parts["missing"] = np.isnan(next(iter(parts.values()))).astype(np.float64)
             for offset, part in enumerate(column.parts):
                 raw[:, place + offset] = parts[part]
@@ -393,141 +390,6 @@ def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
     return ("value", "score") if normal_scores and kind == "number" else ("value",)
 
 
-def _kind(source: Source, position: int, name: str) -> Kind | None:
-    """What a column holds; None if it holds nothing at all."""
-    if isinstance(source, np.ndarray):
-        by_kind: dict[str, Kind] = {"b": "boolean", "M": "datetime"}
-        if source.dtype.kind in "OUS":
-            return _kind_of_objects(source[:, position], name)
-        return by_kind.get(source.dtype.kind, "number")
-    series = source.get_column(name)
-    dtype = series.dtype
-    if dtype.is_numeric() or dtype == nw.Duration:
-        return "number"
-    if dtype == nw.Boolean:
-        return "boolean"
-    if dtype in (nw.Datetime, nw.Date):
-        return "datetime"
-    if dtype in (nw.String, nw.Categorical, nw.Enum):
-        return "category"
-    if series.is_null().all():
-        return None
-    if dtype == nw.Object:
-        return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
-    raise TypeError(
-        f"column {name!r} must hold numbers, text, dates or truth values, however: {dtype}"
-    )
-
-
-def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
-    present = [value for value in values.tolist() if not _is_missing(value)]
-    if not present:
-        return None
-    if all(isinstance(value, bool | np.bool_) for value in present):
-        return "boolean"
-    for value in present:
-        if not isinstance(value, str | bytes | bool | int | float | np.generic) and not hasattr(
-            value, "__float__"
-        ):
-            raise TypeError(
-                f"column {name!r}: argument must be a string or a number, "
-                f"however: {type(value).__name__}"
-            )
-    try:
-        np.asarray(present, dtype=object).astype(np.float64)
-    except ValueError:
-        return "category"
-    return "number"
-
-
-def _numbers(
-    source: Source, positions: Sequence[int], names: Sequence[str], first_row: int
-) -> NDArray[np.float64]:
-    """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
-    if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
-        everything = len(positions) == source.shape[1]
-        values = (source if everything else source[:, positions]).astype(np.float64)
-    else:
-        values = np.empty((source.shape[0], len(positions)))
-        for place, position in enumerate(positions):
-            values[:, place] = _as_floats(source, position, names[position])
-    finite_sum = np.isfinite(values.sum(dtype=np.float64))
-    if not finite_sum and np.isinf(values).any():
-        place = int(np.isinf(values).any(axis=0).argmax())
-        raise ValueError(
-            f"Input X contains infinity or a value too large: column {names[positions[place]]!r}, "
-            f"row {first_row + int(np.isinf(values[:, place]).argmax())}. "
-            "Replace it, or mark it as missing"
-        )
-    return values
-
-
-def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
-    if isinstance(source, np.ndarray):
-        column = source[:, position]
-        if column.dtype.kind == "m":
-            return _seconds(column.astype("m8[us]"))
-    else:
-        series = source.get_column(name)
-        if series.dtype == nw.Duration:
-            return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
-        if series.dtype.is_numeric() or series.dtype == nw.Boolean:
-            return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
-        column = np.asarray(series.to_list(), dtype=object)
-    missing = np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
-    floats = np.full(len(column), np.nan)
-    try:
-        floats[~missing] = column[~missing].astype(np.float64)
-    except (ValueError, TypeError):
-        example = next(value for value in column[~missing].tolist() if not _is_number(value))
-        raise TypeError(
-            f"column {name!r} held numbers when the model was fitted, "
-            f"however: it holds {example!r} now"
-        ) from None
-    return floats
-
-
-def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
-    seconds = durations.astype(np.int64) / 1e6
-    return np.where(np.isnat(durations), np.nan, seconds)
-
-
-def _parts(source: Source, position: int, name: str, kind: Kind) -> dict[str, NDArray[np.float64]]:
-    """The numbers that a truth value or a date becomes."""
-    if kind == "boolean":
-        return {"value": _as_floats(source, position, name)}
-    seconds = _timestamps(source, position, name)
-    days = np.floor(seconds / SECONDS_A_DAY)
-    of_day = (seconds - days * SECONDS_A_DAY) / SECONDS_A_DAY
-    of_week = (days % 7) / 7
-    of_year = (days % 365.2425) / 365.2425
-    values = [seconds]
-    for share in (of_day, of_week, of_year):
-        values += [np.sin(2 * math.pi * share), np.cos(2 * math.pi * share)]
-    return dict(zip(DATE_PARTS, values, strict=True))
-
-
-def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]:
-    """Seconds since 1970, UTC; NaN where missing."""
-    if isinstance(source, np.ndarray):
-        if source.dtype.kind == "M":
-            moments = source[:, position].astype("M8[us]")
-            return _seconds(moments.astype("m8[us]"))
-    else:
-        series = source.get_column(name)
-        if series.dtype == nw.Date:
-            series = series.cast(nw.Datetime("us"))
-        if series.dtype == nw.Datetime:
-            stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
-            return np.asarray(stamps, dtype=np.float64) / 1e6
-        if series.is_null().all():
-            return np.full(source.shape[0], np.nan)
-    raise TypeError(
-        f"column {name!r} held dates when the model was fitted, "
-        "however: it holds something else now"
-    )
-
-
 def _fit_category(counts: Counter[str | None], position: int, name: str) -> Column | str:
     """The column, or the reason to drop it."""
     if set(counts) == {None}:
@@ -541,38 +403,3 @@ def _fit_category(counts: Counter[str | None], position: int, name: str) -> Colu
     # By frequency, then by name: the same rows in another order give the same codes.
     kept.sort(key=lambda text: (-counts[text], text is None, text or ""))
     return Column(name, position, "category", categories=tuple(kept))
-
-
-def _texts(source: Source, position: int, name: str) -> list[str | None]:
-    """A column's values as text, None where missing; 3.0 and 3 are the same text."""
-    if isinstance(source, np.ndarray):
-        return [_text(value) for value in source[:, position].tolist()]
-    series = source.get_column(name)
-    if series.dtype in (nw.Categorical, nw.Enum):
-        series = series.cast(nw.String)
-    return [_text(value) for value in series.to_list()]
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value
-    if _is_missing(value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _is_missing(value: Any) -> bool:
-    # pandas' own marks are known by name, so that pandas need not be imported.
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and math.isnan(value)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (ValueError, TypeError):
-        return False
-    return True

@@ -1,0 +1,195 @@
+"""A table's columns, one by one: what they hold, as floats, parts of dates, or text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vicreg.sources import Source
+
+__all__ = ["DATE_PARTS", "Kind", "kind_of", "numbers_of", "parts_of", "texts_of"]
+
+Kind = Literal["number", "boolean", "datetime", "category"]
+
+SECONDS_A_DAY = 86_400
+DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
+
+
+def kind_of(source: Source, position: int, name: str) -> Kind | None:
+    """What a column holds; None if it holds nothing at all."""
+    if isinstance(source, np.ndarray):
+        by_kind: dict[str, Kind] = {"b": "boolean", "M": "datetime"}
+        if source.dtype.kind in "OUS":
+            return _kind_of_objects(source[:, position], name)
+        return by_kind.get(source.dtype.kind, "number")
+    series = source.get_column(name)
+    dtype = series.dtype
+    if dtype.is_numeric() or dtype == nw.Duration:
+        return "number"
+    if dtype == nw.Boolean:
+        return "boolean"
+    if dtype in (nw.Datetime, nw.Date):
+        return "datetime"
+    if dtype in (nw.String, nw.Categorical, nw.Enum):
+        return "category"
+    if series.is_null().all():
+        return None
+    if dtype == nw.Object:
+        return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
+    raise TypeError(
+        f"column {name!r} must hold numbers, text, dates or truth values, however: {dtype}"
+    )
+
+
+def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
+    present = [value for value in values.tolist() if not _is_missing(value)]
+    if not present:
+        return None
+    if all(isinstance(value, bool | np.bool_) for value in present):
+        return "boolean"
+    for value in present:
+        if not isinstance(value, str | bytes | bool | int | float | np.generic) and not hasattr(
+            value, "__float__"
+        ):
+            raise TypeError(
+                f"column {name!r}: argument must be a string or a number, "
+                f"however: {type(value).__name__}"
+            )
+    try:
+        np.asarray(present, dtype=object).astype(np.float64)
+    except ValueError:
+        return "category"
+    return "number"
+
+
+def numbers_of(
+    source: Source, positions: Sequence[int], names: Sequence[str], first_row: int
+) -> NDArray[np.float64]:
+    """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
+    if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
+        everything = len(positions) == source.shape[1]
+        values = (source if everything else source[:, positions]).astype(np.float64)
+    else:
+        values = np.empty((source.shape[0], len(positions)))
+        for place, position in enumerate(positions):
+            values[:, place] = _as_floats(source, position, names[position])
+    finite_sum = np.isfinite(values.sum(dtype=np.float64))
+    if not finite_sum and np.isinf(values).any():
+        place = int(np.isinf(values).any(axis=0).argmax())
+        raise ValueError(
+            f"Input X contains infinity or a value too large: column {names[positions[place]]!r}, "
+            f"row {first_row + int(np.isinf(values[:, place]).argmax())}. "
+            "Replace it, or mark it as missing"
+        )
+    return values
+
+
+def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
+    if isinstance(source, np.ndarray):
+        column = source[:, position]
+        if column.dtype.kind == "m":
+            return _seconds(column.astype("m8[us]"))
+    else:
+        series = source.get_column(name)
+        if series.dtype == nw.Duration:
+            return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
+        if series.dtype.is_numeric() or series.dtype == nw.Boolean:
+            return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+        column = np.asarray(series.to_list(), dtype=object)
+    missing = np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
+    floats = np.full(len(column), np.nan)
+    try:
+        floats[~missing] = column[~missing].astype(np.float64)
+    except (ValueError, TypeError):
+        example = next(value for value in column[~missing].tolist() if not _is_number(value))
+        raise TypeError(
+            f"column {name!r} held numbers when the model was fitted, "
+            f"however: it holds {example!r} now"
+        ) from None
+    return floats
+
+
+def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
+    seconds = durations.astype(np.int64) / 1e6
+    return np.where(np.isnat(durations), np.nan, seconds)
+
+
+def parts_of(
+    source: Source, position: int, name: str, kind: Kind
+) -> dict[str, NDArray[np.float64]]:
+    """The numbers that a truth value or a date becomes."""
+    if kind == "boolean":
+        return {"value": _as_floats(source, position, name)}
+    seconds = _timestamps(source, position, name)
+    days = np.floor(seconds / SECONDS_A_DAY)
+    of_day = (seconds - days * SECONDS_A_DAY) / SECONDS_A_DAY
+    of_week = (days % 7) / 7
+    of_year = (days % 365.2425) / 365.2425
+    values = [seconds]
+    for share in (of_day, of_week, of_year):
+        values += [np.sin(2 * math.pi * share), np.cos(2 * math.pi * share)]
+    return dict(zip(DATE_PARTS, values, strict=True))
+
+
+def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]:
+    """Seconds since 1970, UTC; NaN where missing."""
+    if isinstance(source, np.ndarray):
+        if source.dtype.kind == "M":
+            moments = source[:, position].astype("M8[us]")
+            return _seconds(moments.astype("m8[us]"))
+    else:
+        series = source.get_column(name)
+        if series.dtype == nw.Date:
+            series = series.cast(nw.Datetime("us"))
+        if series.dtype == nw.Datetime:
+            stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
+            return np.asarray(stamps, dtype=np.float64) / 1e6
+        if series.is_null().all():
+            return np.full(source.shape[0], np.nan)
+    raise TypeError(
+        f"column {name!r} held dates when the model was fitted, "
+        "however: it holds something else now"
+    )
+
+
+def texts_of(source: Source, position: int, name: str) -> list[str | None]:
+    """A column's values as text, None where missing; 3.0 and 3 are the same text."""
+    if isinstance(source, np.ndarray):
+        return [_text(value) for value in source[:, position].tolist()]
+    series = source.get_column(name)
+    if series.dtype in (nw.Categorical, nw.Enum):
+        series = series.cast(nw.String)
+    return [_text(value) for value in series.to_list()]
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if _is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    # pandas' own marks are known by name, so that pandas need not be imported.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError):
+        return False
+    return True
