@@ -3,7 +3,8 @@
     python benchmarks/memory.py
 
 Every shape in a process of its own: the peak of resident memory during ``fit`` and ``transform``
-beyond what the process, its libraries (warmed up) and the input array took before.
+beyond what the process, its libraries (warmed up) and the input took before. The input is an array,
+and, as on the command line, an Arrow table, which is encoded in larger blocks.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from timing import machine
@@ -47,13 +50,17 @@ def forget_peak() -> int:
     return status("VmRSS")
 
 
-def measure(place: int, what: str) -> tuple[int, int]:
+def measure(place: int, what: str, kind: str) -> tuple[int, int]:
     """Measured and predicted bytes of a fit, or of an embedding in a process without a fit."""
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
     VICReg(steps=3, n_threads=1).fit_transform(random.normal(size=(600, 5)).astype(np.float32))
     rows, columns, (*hidden, width), projector, batch = SHAPES[place]
-    X = random.normal(size=(rows, columns)).astype(np.float32)
+    X: Any
+    if kind == "frame":  # column by column: no array beside it
+        X = pa.table({f"x{i}": random.normal(size=rows).astype("f4") for i in range(columns)})
+    else:
+        X = random.normal(size=(rows, columns)).astype(np.float32)
     model = VICReg(
         n_components=width,
         hidden=hidden,
@@ -72,34 +79,40 @@ def measure(place: int, what: str) -> tuple[int, int]:
         before = forget_peak()
         assert len(model.transform(X)) == rows
         peak = status("VmHWM") - before
-    estimate = estimate_memory(rows, model.embedder_.table, model.embedder_.config)
+    estimate = estimate_memory(
+        rows, model.embedder_.table, model.embedder_.config, frame=kind == "frame"
+    )
     return peak, estimate.fit if what == "fit" else estimate.transform
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", nargs=2, help="measure one shape's fit or transform, as JSON")
+    parser.add_argument(
+        "--one", nargs=3, help="shape, fit or transform, array or frame: measure it, as JSON"
+    )
     options = parser.parse_args()
     if options.one is not None:
-        print(json.dumps(measure(int(options.one[0]), options.one[1])))
+        print(json.dumps(measure(int(options.one[0]), *options.one[1:])))
         return
     print(f"{machine()}\n")
-    print("| rows x columns; encoder; projector; batch | fit MiB | predicted | ratio ", end="")
+    print(
+        "| rows x columns; encoder; projector; batch | input | fit MiB | predicted | ratio ", end=""
+    )
     print("| transform MiB | predicted | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for place, (rows, columns, encoder, projector, batch) in enumerate(SHAPES):
-        cells = []
-        for what in ("fit", "transform"):
-            run = [sys.executable, __file__, "--one", str(place), what]
-            done = subprocess.run(run, check=True, capture_output=True, text=True)
-            peak, predicted = (value / 2**20 for value in json.loads(done.stdout))
-            cells += [f"{peak:.0f}", f"{predicted:.0f}", f"{predicted / peak:.2f}"]
-        print(
-            f"| {rows}x{columns}; {'-'.join(map(str, encoder))}; {projector[0]}^3; {batch} | "
-            + " | ".join(cells)
-            + " |",
-            flush=True,
-        )
+        for kind in ("array", "frame"):
+            cells = []
+            for what in ("fit", "transform"):
+                run = [sys.executable, __file__, "--one", str(place), what, kind]
+                done = subprocess.run(run, check=True, capture_output=True, text=True)
+                peak, predicted = (value / 2**20 for value in json.loads(done.stdout))
+                cells += [f"{peak:.0f}", f"{predicted:.0f}", f"{predicted / max(peak, 1):.2f}"]
+            print(
+                f"| {rows}x{columns}; {'-'.join(map(str, encoder))}; {projector[0]}^3; {batch} "
+                f"| {kind} | {' | '.join(cells)} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -94,6 +94,12 @@ def test_bfloat16_learns_the_same_to_its_accuracy_and_to_the_same_bits() -> None
     assert {p.dtype for p in one.network.parameters()} == {torch.float32}
 
 
+def test_near_rows_take_part_in_a_fit_and_the_seed_still_decides_all() -> None:
+    one, again, without = (fitted(neighbours=count).embed(X) for count in (5, 5, 0))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, without)
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="precision must be one of .*precision='half'"):
         fit_embedder(X, Config(**SMALL), seed=0, precision="half")
