@@ -22,6 +22,7 @@ __all__ = [
     "read",
     "read_file",
     "shuffle_columns",
+    "take_columns",
     "take_rows",
 ]
 
@@ -126,6 +127,11 @@ def column_names(source: Source) -> tuple[str, ...]:
 def take_rows(source: Source, index: NDArray[np.intp]) -> Source:
     """Some of the rows, in the order given."""
     return source[index] if isinstance(source, np.ndarray) else source[index, :]
+
+
+def take_columns(source: Source, positions: Sequence[int]) -> Source:
+    """Some of the columns, in the order given."""
+    return source[:, list(positions)]
 
 
 def blocks(

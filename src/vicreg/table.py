@@ -204,6 +204,14 @@ class TableEncoder:
                 codes[first : first + len(raw), place] = [lookup.get(text, 0) for text in texts]
         return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
 
+    def dense(self, source: Source, index: Index | None = None) -> NDArray[np.float64]:
+        """The encoded table as one matrix: numbers beside one-hot categories (the bucket 0 too)."""
+        rows = self.transform(source, index)
+        parts = [rows.numbers.numpy().astype(np.float64)]
+        for place, cardinality in enumerate(self.cardinalities):
+            parts.append(np.eye(cardinality)[rows.codes[:, place].numpy()])
+        return np.column_stack(parts)
+
     @property
     def layout(self) -> Layout:
         """Which column each number and code belongs to, for the views."""

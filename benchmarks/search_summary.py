@@ -1,0 +1,95 @@
+"""Rank correlations and regrets of objectives, from the records of ``tuning.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+__all__ = ["TRUTHS", "markdown", "summarise"]
+
+TRUTHS = ("linear", "knn", "silhouette")
+
+
+def summarise(records: dict[str, Any]) -> dict[str, Any]:
+    """By table and objective: correlations with each truth, and what its pick is worth.
+
+    A pick's gain is its truth minus the default's; ``best`` is the gain of the best trial by the
+    mean of the three truths, each in units of its spread over the table's trials.
+    """
+    by_table: dict[str, list[dict[str, Any]]] = {}
+    for record in records["trials"]:
+        if "error" not in record:
+            by_table.setdefault(record["table"], []).append(record)
+    names = sorted({name for of in by_table.values() for name in of[0]["objectives"]})
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    best: list[dict[str, float]] = []
+    for trials in by_table.values():
+        truth = {name: np.array([t["truth"][name] for t in trials]) for name in TRUTHS}
+        overall = np.mean([_standardised(values) for values in truth.values()], axis=0)
+        default = next(place for place, t in enumerate(trials) if t["trial"] == 0)
+        best.append(_gains(truth, overall, int(overall.argmax()), default))
+        for name in names:
+            scores = np.array([t["objectives"][name] for t in trials])
+            scores = np.where(np.isfinite(scores), scores, -np.inf)
+            row = _gains(truth, overall, int(scores.argmax()), default)
+            for target in TRUTHS:
+                row[f"rho {target}"] = float(spearmanr(scores, truth[target]).statistic)
+            row["rho overall"] = float(spearmanr(scores, overall).statistic)
+            regret = overall.max() - overall[default]
+            row["closed"] = row["overall"] / regret if regret > 0 else float("nan")
+            rows[name].append(row)
+    return {
+        "machine": records["machine"],
+        "version": records["version"],
+        "tables": list(by_table),
+        "trials": min((len(trials) for trials in by_table.values()), default=0),
+        "objectives": rows,
+        "best": best,
+    }
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """A table for the documentation."""
+    lines = [
+        f"{summary['machine']}; {summary['version']}; {len(summary['tables'])} tables, "
+        f"{summary['trials']} configurations each (the default among them).",
+        "",
+        "| objective | ρ linear | ρ knn | ρ silhouette | ρ overall | pick over default: linear | "
+        "knn | silhouette | at or above the default | regret closed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    ranked = sorted(summary["objectives"].items(), key=lambda item: -_mean(item[1], "overall"))
+    for name, rows in ranked:
+        lines.append(
+            f"| {name} | "
+            + " | ".join(f"{_mean(rows, f'rho {target}'):.2f}" for target in (*TRUTHS, "overall"))
+            + " | "
+            + " | ".join(f"{_mean(rows, target):+.3f}" for target in TRUTHS)
+            + f" | {_share(rows):.0%} | {_mean(rows, 'overall') / _mean(summary['best'], 'overall'):.0%} |"
+        )
+    lines.append(
+        "| the best trial | | | | | "
+        + " | ".join(f"{_mean(summary['best'], target):+.3f}" for target in TRUTHS)
+        + " | | |"
+    )
+    return "\n".join(lines)
+
+
+def _gains(truth: dict[str, Any], overall: Any, picked: int, default: int) -> dict[str, float]:
+    gains = {name: float(values[picked] - values[default]) for name, values in truth.items()}
+    return {**gains, "overall": float(overall[picked] - overall[default])}
+
+
+def _standardised(values: Any) -> Any:
+    spread = values.std()
+    return (values - values.mean()) / (spread if spread > 0 else 1.0)
+
+
+def _mean(rows: list[dict[str, float]], name: str) -> float:
+    return float(np.nanmean([row[name] for row in rows]))
+
+
+def _share(rows: list[dict[str, float]]) -> float:
+    return float(np.mean([row["overall"] >= 0 for row in rows]))

@@ -1,0 +1,373 @@
+"""What tuning maximises: scores of a configuration's embedding that do not depend on its loss.
+
+Nothing here looks at the training loss: its weights are among what is searched, and the smallest
+weights would win.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
+
+from vicreg.embedder import fit_embedder
+from vicreg.inference import embed
+from vicreg.label_free import (
+    alpha_req,
+    cluster_stability,
+    lidar,
+    neighbour_agreement,
+    predicted,
+    principal_targets,
+    retrieval,
+)
+from vicreg.metrics import (
+    LabelledSplit,
+    effective_rank,
+    knn_accuracy,
+    linear_accuracy,
+    silhouette,
+)
+from vicreg.sources import take_columns, take_rows
+from vicreg.table import TableEncoder
+from vicreg.views import TwoViews, corruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vicreg.config import Config
+    from vicreg.embedder import Embedder
+    from vicreg.sources import Source
+
+    Matrix = NDArray[np.floating]
+    Index = NDArray[np.intp]
+
+__all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "Observe"]
+
+TEST_SHARE = 0.3
+#: Rows that scores are computed on, and that probes learn from, at the most.
+MOST_TEST, MOST_PROBED = 2000, 5000
+#: The corruption that views for scores are made by, whatever the trial trains with.
+FIXED_SWAP = 0.3
+FIXED_VIEWS = 10
+FIXED_ROWS = 500
+#: LiDAR grows with the width: it is taken of this many principal components.
+FIXED_WIDTH = 32
+#: Share of the columns that is hidden from a fit, to be predicted from its embedding.
+HIDDEN_SHARE = 1 / 3
+FEWEST_COLUMNS = 4
+
+Which = Literal["plain", "blind"]
+
+
+class Bench:
+    """Rows to fit on and rows to judge on, the same for every trial of a study.
+
+    Parameters
+    ----------
+    source : Source
+        The table.
+    labels : ndarray of str, shape (rows,), optional
+        Classes; the empty text where one is not known.
+    seed : int
+        Of the split, of the hidden columns and of everything drawn for a score.
+    split : tuple of ndarray, optional
+        Training and test rows; by default 70 and 30 % at random, by label where there are labels.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        labels: NDArray[np.str_] | None = None,
+        *,
+        seed: int = 0,
+        split: tuple[Index, Index] | None = None,
+    ) -> None:
+        self.source, self.labels, self.seed = source, labels, seed
+        self.train, self.test = _split(source.shape[0], labels, seed) if split is None else split
+
+    def rows(self, which: Which) -> tuple[Source, Source]:
+        """Training and test rows, with all columns or without the hidden ones."""
+        source = self.source
+        if which == "blind":
+            visible = np.setdiff1d(np.arange(source.shape[1]), self.hidden).tolist()
+            source = take_columns(source, visible)
+        return take_rows(source, self.train), take_rows(source, self.test)
+
+    @cached_property
+    def hidden(self) -> list[int]:
+        """Positions of the columns that a blind fit does not see."""
+        columns = np.array(
+            [c.position for c in TableEncoder.fit(self.source, self.train).columns], dtype=np.intp
+        )
+        if len(columns) < FEWEST_COLUMNS:
+            raise ValueError(
+                f"hidden columns need a table of at least {FEWEST_COLUMNS} columns that vary, "
+                f"however: {len(columns)}; choose another objective"
+            )
+        chosen = np.random.default_rng(self.seed).permutation(columns)
+        return sorted(chosen[: max(1, round(HIDDEN_SHARE * len(columns)))].tolist())
+
+    @cached_property
+    def targets(self) -> tuple[Matrix, Matrix]:
+        """Principal components of the hidden columns, of training and test rows."""
+        hidden = take_columns(self.source, self.hidden)
+        table = TableEncoder.fit(hidden, self.train)
+        return principal_targets(table.dense(hidden, self.train), table.dense(hidden, self.test))
+
+    @cached_property
+    def labelled(self) -> tuple[Index, Index]:
+        """Places, among training and among test rows, whose label is known."""
+        assert self.labels is not None
+        train, test = (np.flatnonzero(self.labels[rows] != "") for rows in (self.train, self.test))
+        return train[:MOST_PROBED], test[:MOST_TEST]
+
+
+#: Told of an embedder in training: the share of the steps that are done, and what it is so far.
+Observe = "Callable[[float, Embedder], None]"
+
+
+class Fits:
+    """The fits of one configuration that scores ask for, made when first asked for.
+
+    Parameters
+    ----------
+    bench : Bench
+    config : Config
+    seed : int
+    n_threads : int
+    given : Embedder, optional
+        Judge this one, finished or not, instead of fitting; of the kind ``which``.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        config: Config,
+        *,
+        seed: int,
+        n_threads: int | None = 1,
+        fitted: dict[tuple[Which, int], Embedder] | None = None,
+    ) -> None:
+        self.bench, self.config, self.seed, self.n_threads = bench, config, seed, n_threads
+        self._fitted: dict[tuple[Which, int], Embedder] = dict(fitted or {})
+        self._embedded: dict[tuple[Which, int], tuple[Matrix, Matrix]] = {}
+
+    def embedder(self, which: Which = "plain", repeat: int = 0) -> Embedder:
+        """The fit on all columns or without the hidden ones; ``repeat`` changes its seed."""
+        key = which, repeat
+        if key not in self._fitted:
+            self._fitted[key] = fit_embedder(
+                self.bench.rows(which)[0],
+                self.config,
+                seed=self.seed + repeat,
+                n_threads=self.n_threads,
+            )
+        return self._fitted[key]
+
+    def spaces(self, which: Which = "plain", repeat: int = 0) -> tuple[Matrix, Matrix]:
+        """Embeddings of the training and of the test rows."""
+        key = which, repeat
+        if key not in self._embedded:
+            embedder = self.embedder(which, repeat)
+            train, test = (embedder.embed(rows) for rows in self.bench.rows(which))
+            self._embedded[key] = train, test
+        return self._embedded[key]
+
+    def test(self, which: Which = "plain", repeat: int = 0) -> Matrix:
+        """Embedding of the test rows that scores without labels are computed on."""
+        return self.spaces(which, repeat)[1][:MOST_TEST]
+
+    @cached_property
+    def views(self) -> Matrix:
+        """Embeddings (rows, views, dimensions) of test rows under the one fixed corruption."""
+        embedder = self.embedder()
+        test = take_rows(self.bench.source, self.bench.test[:FIXED_ROWS])
+        rows = embedder.table.transform(test)
+        draw = TwoViews(
+            rows,
+            embedder.table.layout,
+            corruption(swap=FIXED_SWAP, mask=0.0, noise=0.0),
+            len(rows),
+            torch.Generator().manual_seed(self.bench.seed),
+        )
+        found: list[Matrix] = []
+        for _ in range(FIXED_VIEWS // 2):
+            for view in draw(torch.arange(len(rows))).halves():
+                found.append(embed(embedder.network, view).numpy())
+        return np.stack(found, axis=1)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A score to maximise.
+
+    ``which`` is the fit it looks at; ``repeats`` how many seeds it needs. ``blind_to`` says what it
+    does not see.
+    """
+
+    name: str
+    score: Callable[[Fits], float]
+    formula: str
+    source: str
+    blind_to: str
+    needs_labels: bool = False
+    which: Which = "plain"
+    repeats: int = 1
+
+
+def _silhouette(fits: Fits) -> float:
+    labels, rows = fits.bench.labels, fits.bench.labelled[1]
+    assert labels is not None
+    return silhouette(fits.spaces()[1][rows], labels[fits.bench.test][rows])
+
+
+def _probe(fits: Fits, probe: Callable[[Matrix, LabelledSplit], float]) -> float:
+    bench = fits.bench
+    assert bench.labels is not None
+    train, test = bench.labelled
+    spaces = fits.spaces()
+    space = np.concatenate((spaces[0][train], spaces[1][test]))
+    labels = np.concatenate((bench.labels[bench.train][train], bench.labels[bench.test][test]))
+    everything = np.arange(len(space))
+    split = LabelledSplit.held_out(labels, everything[: len(train)], everything[len(train) :])
+    return probe(space, split)
+
+
+def _lidar(fits: Fits) -> float:
+    views = fits.views
+    flat = views.reshape(-1, views.shape[2])
+    width = min(FIXED_WIDTH, *flat.shape)
+    narrow = PCA(width, svd_solver="full").fit_transform(flat)
+    return lidar(narrow.reshape(*views.shape[:2], width))
+
+
+def _agreement(fits: Fits) -> float:
+    return neighbour_agreement(fits.test(), fits.test(repeat=1))
+
+
+def _stability(fits: Fits) -> float:
+    train, test = fits.spaces()
+    return cluster_stability(train[:MOST_PROBED], test[:MOST_TEST], random_state=fits.bench.seed)
+
+
+def _hidden(fits: Fits) -> float:
+    train, test = fits.spaces("blind")
+    targets_train, targets_test = fits.bench.targets
+    return predicted(
+        train[:MOST_PROBED],
+        test[:MOST_TEST],
+        targets_train[:MOST_PROBED],
+        targets_test[:MOST_TEST],
+    ).mean
+
+
+_LISTED = (
+    Objective(
+        "silhouette",
+        _silhouette,
+        "mean over held-out rows of (b - a) / max(a, b), a and b the mean distances to the own and "
+        "to the nearest other class",
+        "Rousseeuw 1987",
+        "classes that are not round, or of several clumps",
+        needs_labels=True,
+    ),
+    Objective(
+        "knn",
+        lambda fits: _probe(fits, knn_accuracy),
+        "balanced accuracy of the 10 nearest training rows' majority",
+        "Fix and Hodges 1951",
+        "what a straight line could separate",
+        needs_labels=True,
+    ),
+    Objective(
+        "linear",
+        lambda fits: _probe(fits, linear_accuracy),
+        "balanced accuracy of a logistic regression on standardised dimensions",
+        "Alain and Bengio 2016, arXiv 1610.01644",
+        "distances: classes may overlap in every direction but one",
+        needs_labels=True,
+    ),
+    Objective(
+        "rankme",
+        lambda fits: effective_rank(fits.test()),
+        "exp of the entropy of the singular values' shares",
+        "Garrido et al. 2023, arXiv 2210.02885, equation 1",
+        "whether the directions hold signal; it grows with the width",
+    ),
+    Objective(
+        "lidar",
+        _lidar,
+        "effective rank of scatter between rows over scatter within a row's views; 10 views by "
+        "30 % swaps, 32 principal components",
+        "Thilak et al. 2024, arXiv 2312.04000, section 3.2",
+        "whether what survives the corruption is of use; rows told apart by noise",
+    ),
+    Objective(
+        "alpha_req",
+        lambda fits: -abs(alpha_req(fits.test()) - 1),
+        "minus the distance of the spectrum's decay from 1",
+        "Agrawal et al. 2022, section 3",
+        "what the directions hold; a random projection can have any decay",
+    ),
+    Objective(
+        "cluster_stability",
+        _stability,
+        "adjusted Rand index between 10-means clusters of two halves, mean of three halvings",
+        "Lange et al. 2004, section 2",
+        "clusters by something of no interest, such as one binary column",
+    ),
+    Objective(
+        "retrieval",
+        lambda fits: retrieval(fits.views[:, 0], fits.views[:, 1]),
+        "share of rows whose second view is nearest to its own first view",
+        "Wu et al. 2018, arXiv 1805.01978, as a test",
+        "what rows have in common: it is highest where every row is alone",
+    ),
+    Objective(
+        "seed_agreement",
+        _agreement,
+        "share of the 10 nearest rows that two seeds agree on",
+        "compare Bouthillier et al. 2021, arXiv 2103.03098",
+        "the raw table agrees with itself perfectly; costs a second fit",
+        repeats=2,
+    ),
+    Objective(
+        "hidden_columns",
+        _hidden,
+        "a third of the columns is hidden from the fit; R² of their first 5 principal components, "
+        "predicted from the embedding of the others by ridge regression and by 10 nearest rows, "
+        "mean of both",
+        "this project",
+        "structure that lives in few columns alone",
+        which="blind",
+    ),
+)
+OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _LISTED}
+
+
+def narrowed(config: Config, n_rows: int) -> Config:
+    """The configuration with a batch that the rows allow."""
+    return replace(config, batch_size=min(config.batch_size, n_rows))
+
+
+def _split(n_rows: int, labels: NDArray[np.str_] | None, seed: int) -> tuple[Index, Index]:
+    everything = np.arange(n_rows)
+    strata = None
+    if labels is not None:
+        # A class with one row cannot be split; it counts as unlabelled then.
+        names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        strata = np.where(counts[codes] < 2, "", labels) if len(names) > 1 else None
+        if strata is not None and (np.unique(strata, return_counts=True)[1] < 2).any():
+            strata = None
+    train, test = train_test_split(
+        everything, test_size=TEST_SHARE, stratify=strata, random_state=seed
+    )
+    return np.sort(train), np.sort(test)

@@ -1,0 +1,342 @@
+"""What tuning may change, and within which bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from vicreg.config import Config
+
+__all__ = ["DEFAULT_SPACE", "Choice", "Range", "Space", "Suggester", "search_space", "settings_of"]
+
+Value: TypeAlias = "bool | int | float | str"
+
+#: Names that stand for parts of several fields, or for several fields at once.
+DERIVED = {
+    "hidden_width": "width of every hidden layer of the encoder",
+    "hidden_depth": "number of hidden layers of the encoder",
+    "projector_width": "width of every layer of the projector",
+    "projector_depth": "number of layers of the projector",
+    "beta1": "first of betas",
+    "beta2": "second of betas",
+    "corruption": "kind of corruption: swap, mask, noise or swap+mask",
+    "corruption_rate": "strength of the corruption",
+}
+#: Fields that derived names make, and the names that make them.
+MADE_OF = {
+    "hidden": ("hidden_width", "hidden_depth"),
+    "projector": ("projector_width", "projector_depth"),
+    "betas": ("beta1", "beta2"),
+    "swap": ("corruption", "corruption_rate"),
+    "mask": ("corruption", "corruption_rate"),
+    "noise": ("corruption", "corruption_rate"),
+}
+CORRUPTIONS = ("swap", "mask", "noise", "swap+mask")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both included; ``log`` draws them evenly by order.
+
+    Whole bounds give whole numbers where the argument takes only these.
+
+    Examples
+    --------
+    >>> from vicreg.search_space import Range
+    >>> Range(1, 100, log=True)
+    Range(low=1, high=100, log=True)
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        for bound in (self.low, self.high):
+            if isinstance(bound, bool) or not isinstance(bound, numbers.Real):
+                raise ValueError(f"a range's bounds must be numbers, however: {bound!r}")
+            if not math.isfinite(bound):
+                raise ValueError(f"a range's bounds must be finite, however: {bound!r}")
+        if self.low > self.high:
+            raise ValueError(
+                f"a range must not be empty, however: low={self.low!r} is above high={self.high!r}"
+            )
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range must start above 0, however: low={self.low!r}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values: numbers, texts or truth values."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise ValueError("a choice must not be empty")
+        for value in self.values:
+            if not isinstance(value, bool | int | float | str):
+                raise ValueError(
+                    f"a choice is among numbers, texts and truth values, however: {value!r}; "
+                    "widths of layers are searched by hidden_width, hidden_depth, "
+                    "projector_width and projector_depth"
+                )
+
+
+Domain: TypeAlias = "Range | Choice"
+Space: TypeAlias = "dict[str, Domain]"
+
+
+class Suggester(Protocol):
+    """What draws values; Optuna's trials do."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
+
+
+#: The seed's eight (loss weights, projector, learning rate, betas, batch) and what else decides an
+#: embedding. The default configuration lies inside.
+DEFAULT_SPACE: Space = {
+    "lam": Range(5.0, 100.0, log=True),
+    "mu": Range(5.0, 100.0, log=True),
+    "nu": Range(0.05, 2.0, log=True),
+    "n_components": Range(32, 256, log=True),
+    "hidden_width": Range(64, 512, log=True),
+    "hidden_depth": Range(0, 2),
+    "projector_width": Range(64, 512, log=True),
+    "projector_depth": Range(1, 3),
+    "skip": Choice((True, False)),
+    "corruption": Choice(CORRUPTIONS),
+    "corruption_rate": Range(0.1, 0.7),
+    "sides": Choice(("both", "one")),
+    "lr": Range(2e-4, 5e-3, log=True),
+    "beta1": Range(0.8, 0.95),
+    "beta2": Range(0.95, 0.9995),
+    "weight_decay": Range(1e-6, 1e-2, log=True),
+    "batch_size": Choice((128, 256, 512)),
+    "steps": Range(500, 3000, log=True),
+}
+
+
+def search_space(
+    given: Mapping[str, object] | None = None, fixed: Mapping[str, object] | None = None
+) -> tuple[Space, dict[str, Any]]:
+    """The space that is searched, and the arguments that are fixed.
+
+    Parameters
+    ----------
+    given : mapping, optional
+        Name to :class:`Range`, :class:`Choice`, a mapping ``{"low": 1, "high": 9, "log": True}`` or
+        ``{"choices": [...]}`` (as a TOML file has them), or a list of choices. These replace the
+        default space's; a plain number, text or truth value fixes the argument.
+    fixed : mapping, optional
+        Arguments of :class:`vicreg.VICReg` that all trials have; they leave the space.
+
+    Returns
+    -------
+    space : dict
+    fixed : dict
+        Arguments of :class:`vicreg.VICReg` and derived names.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a range or choice empty, or a bound outside what the argument allows.
+
+    Examples
+    --------
+    >>> from vicreg.search_space import search_space
+    >>> space, fixed = search_space({"lam": {"low": 1, "high": 25}, "steps": 300, "skip": [True]})
+    >>> space["lam"], fixed["steps"], "steps" in space
+    (Range(low=1, high=25, log=False), 300, False)
+    """
+    space = dict(DEFAULT_SPACE)
+    kept: dict[str, Any] = dict(fixed or {})
+    for name, entry in (given or {}).items():
+        _known(name)
+        if name in kept:
+            raise ValueError(f"{name} is both searched and fixed, at {kept[name]!r}; drop one")
+        try:
+            domain = _domain(entry)
+        except ValueError as error:
+            raise ValueError(f"space: {name}: {error}") from None
+        if isinstance(domain, Range | Choice):
+            space[name] = domain
+        else:
+            kept[name] = domain
+    for name in kept:
+        _known(name)
+        space.pop(name, None)
+        for part in MADE_OF.get(name, ()):
+            space.pop(part, None)
+    for name, parts in MADE_OF.items():
+        if name in space:  # the field itself is searched: its parts are not
+            for part in parts:
+                space.pop(part, None)
+    if not space:
+        raise ValueError("space: every argument is fixed, so there is nothing to search")
+    for name, domain in space.items():
+        _check_bounds(name, domain, kept)
+    return space, kept
+
+
+def draw(space: Space, suggester: Suggester) -> dict[str, Any]:
+    """A value for every name, asked of a suggester in the space's order."""
+    drawn: dict[str, Any] = {}
+    for name, domain in space.items():
+        if isinstance(domain, Choice):
+            drawn[name] = suggester.suggest_categorical(name, list(domain.values))
+        elif _is_whole(name):
+            low, high = math.ceil(domain.low), math.floor(domain.high)
+            drawn[name] = suggester.suggest_int(name, low, high, log=domain.log)
+        else:
+            drawn[name] = suggester.suggest_float(name, domain.low, domain.high, log=domain.log)
+    return drawn
+
+
+def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :class:`vicreg.VICReg` from values of a space, derived names among them.
+
+    Examples
+    --------
+    >>> from vicreg.search_space import settings_of
+    >>> settings_of({"hidden_width": 64, "hidden_depth": 2, "corruption": "mask",
+    ...              "corruption_rate": 0.4, "lr": 0.01})
+    {'lr': 0.01, 'hidden': (64, 64), 'swap': 0.0, 'mask': 0.4, 'noise': 0.0}
+    """
+    default = Config()
+    made = {name: value for name, value in values.items() if name not in DERIVED}
+    for field in ("hidden", "projector"):
+        width, depth = values.get(f"{field}_width"), values.get(f"{field}_depth")
+        if width is None and depth is None:
+            continue
+        usual = getattr(default, field)
+        made[field] = (int(width or usual[0]),) * int(len(usual) if depth is None else depth)
+    if "beta1" in values or "beta2" in values:
+        made["betas"] = tuple(
+            float(values.get(name, usual))
+            for name, usual in zip(("beta1", "beta2"), default.betas, strict=True)
+        )
+    if "corruption" in values or "corruption_rate" in values:
+        kinds = str(values.get("corruption", "swap")).split("+")
+        rate = float(values.get("corruption_rate", default.swap))
+        # Two kinds share the rate, so that it means the same share of changed entries.
+        shares = {kind: rate / len(kinds) for kind in kinds}
+        made |= {kind: shares.get(kind, 0.0) for kind in ("swap", "mask", "noise")}
+    return made
+
+
+def values_of(config: Config, space: Space) -> dict[str, Any]:
+    """The place of a configuration in a space; names whose bounds it is outside of are left out."""
+    known: dict[str, Any] = dataclasses.asdict(config)
+    for field in ("hidden", "projector"):
+        widths = getattr(config, field)
+        known[f"{field}_depth"] = len(widths)
+        if len(set(widths)) == 1:
+            known[f"{field}_width"] = widths[0]
+    known["beta1"], known["beta2"] = config.betas
+    kinds = [kind for kind in ("swap", "mask", "noise") if getattr(config, kind) > 0]
+    if kinds:
+        known["corruption"] = "+".join(kinds)
+        known["corruption_rate"] = sum(getattr(config, kind) for kind in kinds)
+    return {
+        name: known[name]
+        for name, domain in space.items()
+        if name in known and _holds(domain, known[name])
+    }
+
+
+def as_document(space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """A space and what is fixed as plain values, for JSON."""
+    searched = {
+        name: {"choices": list(domain.values)}
+        if isinstance(domain, Choice)
+        else dataclasses.asdict(domain)
+        for name, domain in space.items()
+    }
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in fixed.items()
+    }
+    return {"searched": searched, "fixed": plain}
+
+
+def _domain(entry: object) -> Domain | Value:
+    if isinstance(entry, Range | Choice | bool | int | float | str):
+        return entry
+    if isinstance(entry, list | tuple):
+        return Choice(tuple(entry))
+    if isinstance(entry, Mapping):
+        keys = set(entry)
+        if keys == {"choices"}:
+            return Choice(tuple(entry["choices"]))
+        if {"low", "high"} <= keys <= {"low", "high", "log"}:
+            return Range(entry["low"], entry["high"], log=bool(entry.get("log", False)))
+        raise ValueError(
+            f"a mapping must have low, high and perhaps log, or choices, however: {sorted(keys)}"
+        )
+    raise ValueError(
+        "an entry must be a Range, a Choice, a list of choices, a mapping or a fixed value, "
+        f"however: {entry!r}"
+    )
+
+
+def _known(name: str) -> None:
+    fields = {field.name for field in dataclasses.fields(Config)}
+    if name not in fields and name not in DERIVED:
+        raise ValueError(
+            f"space: there is no argument {name!r}; known are {', '.join(sorted(fields))} "
+            f"and {', '.join(DERIVED)}"
+        )
+
+
+def _is_whole(name: str) -> bool:
+    if name in DERIVED:
+        return name.endswith(("_width", "_depth"))
+    return isinstance(getattr(Config(), name), int)
+
+
+def _holds(domain: Domain, value: Any) -> bool:
+    if isinstance(domain, Choice):
+        return value in domain.values
+    return bool(domain.low <= value <= domain.high)
+
+
+def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
+    """Every end of a domain must make a valid configuration."""
+    if isinstance(domain, Range) and not isinstance(domain, Choice):
+        if name in ("corruption", "hidden", "projector", "betas") or isinstance(
+            getattr(Config(), name, 0), bool | str | tuple
+        ):
+            raise ValueError(f"space: {name} takes a choice, however: {domain}")
+        if _is_whole(name) and math.ceil(domain.low) > math.floor(domain.high):
+            raise ValueError(f"space: {name} takes whole numbers; there is none in {domain}")
+        ends: tuple[Any, ...] = (domain.low, domain.high)
+        if _is_whole(name):
+            ends = math.ceil(domain.low), math.floor(domain.high)
+    else:
+        assert isinstance(domain, Choice)
+        ends = domain.values
+    for end in ends:
+        if name == "corruption" and any(
+            kind not in ("swap", "mask", "noise") for kind in str(end).split("+")
+        ):
+            raise ValueError(
+                f"space: corruption must be one of {', '.join(CORRUPTIONS)}, however: {end!r}"
+            )
+        if name.endswith("_depth") and not (isinstance(end, int) and end >= 0):
+            raise ValueError(f"space: {name} must be a whole number from 0, however: {end!r}")
+        values = {**fixed, name: end}
+        if name.endswith("_width"):
+            values.setdefault(name.replace("width", "depth"), 1)
+        try:
+            Config(**settings_of(values))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"space: {name}: {error}") from None
