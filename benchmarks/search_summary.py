@@ -9,6 +9,10 @@ from scipy.stats import spearmanr
 
 __all__ = ["TRUTHS", "markdown", "summarise"]
 
+HEAD = (
+    "| objective | ρ linear | ρ knn | ρ silhouette | ρ overall | pick over default: linear | knn "
+    "| silhouette | at or above the default | regret closed |"
+)
 TRUTHS = ("linear", "knn", "silhouette")
 
 
@@ -53,13 +57,14 @@ def summarise(records: dict[str, Any]) -> dict[str, Any]:
 def markdown(summary: dict[str, Any]) -> str:
     """A table for the documentation."""
     lines = [
-        f"{summary['machine']}; {summary['version']}; {len(summary['tables'])} tables, "
-        f"{summary['trials']} configurations each (the default among them).",
+        f"{summary['machine']}; {summary['version']}",
         "",
-        "| objective | ρ linear | ρ knn | ρ silhouette | ρ overall | pick over default: linear | "
-        "knn | silhouette | at or above the default | regret closed |",
+        f"{len(summary['tables'])} tables, {summary['trials']} configurations, the default one.",
+        "",
+        HEAD,
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    best = _mean(summary["best"], "overall")
     ranked = sorted(summary["objectives"].items(), key=lambda item: -_mean(item[1], "overall"))
     for name, rows in ranked:
         lines.append(
@@ -67,7 +72,7 @@ def markdown(summary: dict[str, Any]) -> str:
             + " | ".join(f"{_mean(rows, f'rho {target}'):.2f}" for target in (*TRUTHS, "overall"))
             + " | "
             + " | ".join(f"{_mean(rows, target):+.3f}" for target in TRUTHS)
-            + f" | {_share(rows):.0%} | {_mean(rows, 'overall') / _mean(summary['best'], 'overall'):.0%} |"
+            + f" | {_share(rows):.0%} | {_mean(rows, 'overall') / best:.0%} |"
         )
     lines.append(
         "| the best trial | | | | | "

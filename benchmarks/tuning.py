@@ -1,7 +1,7 @@
 """Which objective picks good configurations? Random configurations on real tables, by all of them.
 
-    python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--split 0] [--jobs 2]
-        [--folder .tuning] [--report-only]
+    python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--steps 500] [--split 0]
+        [--jobs 2] [--folder .tuning] [--report-only]
 
 A table's rows are split 70 to 30 as in ``quality.py``. The default configuration (trial 0) and
 random ones from the default search space, the same for every table, are fitted on the 70 %. The
@@ -10,8 +10,8 @@ on the same rows; those that need no labels are given none. Printed are, for eve
 rank correlation with each truth, and the regret of the configuration it picks: how far its truth is
 below the best trial's, beside the default's.
 
-Embeddings are kept under ``--folder`` as soon as they are made, so a run can be stopped and taken up
-again, and a new objective costs no fit. ``steps`` is searched up to 1,500 here, to save time.
+Embeddings are kept under ``--folder`` as soon as they are made, so a run can be stopped and taken
+up again, and a new objective costs no fit. All fits take ``--steps`` steps, the default's too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from search_summary import markdown, summarise
 from timing import machine
 from vicreg.config import Config
 from vicreg.objectives import OBJECTIVES, Bench, Fits
-from vicreg.search_space import DEFAULT_SPACE, Range, draw, search_space, settings_of
+from vicreg.search_space import draw, search_space, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,6 @@ TABLES = (
     *("pbmc68k", "segment", "splice", "mfeat", "spambase", "satimage"),
 )
 FOLDER = Path(__file__).parent.parent / ".tuning"
-STEPS = Range(300, 1500, log=True)
 
 
 class Drawn:
@@ -78,13 +77,11 @@ class Drawn:
         return choices[int(self.random.integers(len(choices)))]
 
 
-def configuration(trial: int) -> Config:
+def configuration(trial: int, steps: int) -> Config:
     """Trial 0 is the default; others are drawn, the same for every table."""
-    if not trial:
-        return Config()
-    space, _ = search_space({"steps": STEPS})
-    assert set(space) == set(DEFAULT_SPACE)
-    return Config(**settings_of(draw(space, Drawn(np.random.default_rng(trial)))))
+    space, fixed = search_space(fixed={"steps": steps})
+    drawn = draw(space, Drawn(np.random.default_rng(trial))) if trial else {}
+    return Config(**settings_of({**drawn, **fixed}))
 
 
 class KeptFits(Fits):
@@ -129,14 +126,19 @@ class Task(NamedTuple):
     table: str
     split: int
     trial: int
+    steps: int
     folder: Path
 
 
 def run_task(task: Task) -> dict[str, Any]:
     """Truth and objectives of a configuration on a table, in one thread."""
     torch.set_num_threads(1)
-    config = configuration(task.trial)
-    of_run = task.folder / version("vicreg").replace("/", "-") / f"{task.table}-{task.split}"
+    config = configuration(task.trial, task.steps)
+    of_run = (
+        task.folder
+        / version("vicreg").replace("/", "-")
+        / f"{task.table}-{task.split}-{task.steps}"
+    )
     of_run.mkdir(parents=True, exist_ok=True)
     with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -200,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--tables", nargs="+", choices=tables.LISTED, default=TABLES)
     parser.add_argument("--trials", type=int, default=20, help="beside the default")
+    parser.add_argument("--steps", type=int, default=500, help="of every fit")
     parser.add_argument("--split", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)
@@ -210,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables.install(options.tables)
         # Trial by trial: after any time all tables have had as many.
         planned = [
-            Task(name, options.split, trial, options.folder)
+            Task(name, options.split, trial, options.steps, options.folder)
             for trial in range(options.trials + 1)
             for name in options.tables
         ]
