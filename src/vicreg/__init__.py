@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vicreg.loss import VICRegLoss, vicreg_loss
     from vicreg.scorecard import Scorecard, evaluate
     from vicreg.training import DivergenceError, InterruptedWarning
+    from vicreg.tuning import TuningResult, tune
 
 __version__ = "0.1.0"
 
@@ -25,11 +26,13 @@ __all__ = [
     "DivergenceError",
     "InterruptedWarning",
     "Scorecard",
+    "TuningResult",
     "VICReg",
     "VICRegLoss",
     "evaluate",
     "load",
     "preset",
+    "tune",
     "vicreg_loss",
 ]
 
@@ -39,11 +42,13 @@ _HOMES = {
     "DivergenceError": "training",
     "InterruptedWarning": "training",
     "Scorecard": "scorecard",
+    "TuningResult": "tuning",
     "VICReg": "estimator",
     "VICRegLoss": "loss",
     "evaluate": "scorecard",
     "load": "estimator",
     "preset": "config",
+    "tune": "tuning",
     "vicreg_loss": "loss",
 }
 

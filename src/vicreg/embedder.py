@@ -21,12 +21,13 @@ from vicreg.training import MOST_HELD_OUT, History, train
 from vicreg.views import corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from vicreg.config import Config
     from vicreg.sources import Source
+    from vicreg.training import Moment
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
@@ -72,6 +73,7 @@ def fit_embedder(
     precision: str = "auto",
     verbose: bool = False,
     untrained: bool = False,
+    observe: Callable[[Embedder, Moment], None] | None = None,
 ) -> Embedder:
     """Encode a table and train a network on it.
 
@@ -93,6 +95,9 @@ def fit_embedder(
         Show a progress bar.
     untrained : bool
         Leave the network as initialised: a control for what training adds.
+    observe : callable, optional
+        Told of the embedder, which can embed rows, and of every moment at which the fit looks at
+        itself (30 times). What it raises ends the fit.
 
     Raises
     ------
@@ -139,8 +144,18 @@ def fit_embedder(
     if config.neighbours:
         with fastest_float32(math.inf):
             near = near_rows(rows, table.cardinalities, config.neighbours, generator)
+
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
-    with _threads(threads), bar as observe:
+    with _threads(threads), bar as show:
+
+        def told(moment: Moment) -> None:
+            if show is not None:
+                show(moment)
+            if observe is not None:
+                network.eval()
+                observe(embedder, moment)
+                network.train()
+
         embedder.history = train(
             network,
             rows,
@@ -151,7 +166,7 @@ def fit_embedder(
             generator=generator,
             near=near,
             bfloat16=bfloat16,
-            observe=observe,
+            observe=told,
         )
     if embedder.history.stopped == "early":
         notes.append(

@@ -6,7 +6,8 @@ weights would win.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -35,21 +36,23 @@ from vicreg.metrics import (
 )
 from vicreg.sources import take_columns, take_rows
 from vicreg.table import TableEncoder
+from vicreg.training import InterruptedWarning
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from vicreg.config import Config
     from vicreg.embedder import Embedder
     from vicreg.sources import Source
+    from vicreg.training import Moment
 
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]
 
-__all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "Observe"]
+__all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "objectives_named"]
 
 TEST_SHARE = 0.3
 #: Rows that scores are computed on, and that probes learn from, at the most.
@@ -130,10 +133,6 @@ class Bench:
         return train[:MOST_PROBED], test[:MOST_TEST]
 
 
-#: Told of an embedder in training: the share of the steps that are done, and what it is so far.
-Observe = "Callable[[float, Embedder], None]"
-
-
 class Fits:
     """The fits of one configuration that scores ask for, made when first asked for.
 
@@ -142,9 +141,10 @@ class Fits:
     bench : Bench
     config : Config
     seed : int
-    n_threads : int
-    given : Embedder, optional
-        Judge this one, finished or not, instead of fitting; of the kind ``which``.
+    n_threads : int, optional
+    device : str
+    observe : callable, optional
+        Told of an unfinished embedder, as another ``Fits``, and of the share of steps it has had.
     """
 
     def __init__(
@@ -154,22 +154,45 @@ class Fits:
         *,
         seed: int,
         n_threads: int | None = 1,
-        fitted: dict[tuple[Which, int], Embedder] | None = None,
+        device: str = "auto",
+        observe: Callable[[Fits, float], None] | None = None,
     ) -> None:
-        self.bench, self.config, self.seed, self.n_threads = bench, config, seed, n_threads
-        self._fitted: dict[tuple[Which, int], Embedder] = dict(fitted or {})
+        self.bench, self.config, self.seed = bench, config, seed
+        self.n_threads, self.device = n_threads, device
+        self._observe = observe
+        self._fitted: dict[tuple[Which, int], Embedder] = {}
         self._embedded: dict[tuple[Which, int], tuple[Matrix, Matrix]] = {}
 
     def embedder(self, which: Which = "plain", repeat: int = 0) -> Embedder:
-        """The fit on all columns or without the hidden ones; ``repeat`` changes its seed."""
+        """The fit on all columns or without the hidden ones; ``repeat`` changes its seed.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If it was interrupted: half a fit is no trial.
+        """
         key = which, repeat
         if key not in self._fitted:
-            self._fitted[key] = fit_embedder(
-                self.bench.rows(which)[0],
-                self.config,
-                seed=self.seed + repeat,
-                n_threads=self.n_threads,
-            )
+
+            def told(embedder: Embedder, moment: Moment) -> None:
+                if self._observe is not None:
+                    unfinished = Fits(self.bench, self.config, seed=self.seed)
+                    unfinished._fitted[key] = embedder
+                    self._observe(unfinished, moment.step / self.config.steps)
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InterruptedWarning)
+                embedder = fit_embedder(
+                    self.bench.rows(which)[0],
+                    self.config,
+                    seed=self.seed + repeat,
+                    device=self.device,
+                    n_threads=self.n_threads,
+                    observe=told,
+                )
+            if embedder.history.stopped == "interrupted":
+                raise KeyboardInterrupt
+            self._fitted[key] = embedder
         return self._fitted[key]
 
     def spaces(self, which: Which = "plain", repeat: int = 0) -> tuple[Matrix, Matrix]:
@@ -353,9 +376,27 @@ _LISTED = (
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _LISTED}
 
 
-def narrowed(config: Config, n_rows: int) -> Config:
-    """The configuration with a batch that the rows allow."""
-    return replace(config, batch_size=min(config.batch_size, n_rows))
+def objectives_named(names: Sequence[str], *, labelled: bool) -> list[Objective]:
+    """Objectives by name.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or twice there, or needs labels that there are not.
+    """
+    known = ", ".join(OBJECTIVES)
+    for name in names:
+        if name not in OBJECTIVES:
+            raise ValueError(f"objective must be among {known}, however: objective={name!r}")
+        if OBJECTIVES[name].needs_labels and not labelled:
+            free = ", ".join(one.name for one in OBJECTIVES.values() if not one.needs_labels)
+            raise ValueError(
+                f"objective={name!r} needs labels, however: y is None; give labels or choose "
+                f"among {free}"
+            )
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"objectives must be some, each once, however: {list(names)}")
+    return [OBJECTIVES[name] for name in names]
 
 
 def _split(n_rows: int, labels: NDArray[np.str_] | None, seed: int) -> tuple[Index, Index]:

@@ -1,4 +1,4 @@
-"""A progress bar for a fit, on the terminal."""
+"""Progress on the terminal: of a fit, of a study."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
+
+    from optuna.study import Study
 
     from vicreg.training import Moment
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "TuningBar"]
 
 
 class ProgressBar:
@@ -38,6 +41,53 @@ class ProgressBar:
         self._progress.update(self._task, completed=moment.step, told=told)
 
     def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+class TuningBar:
+    """Trials done, the best score and the time left of a study, on stderr."""
+
+    def __init__(self, n_trials: int, objectives: Sequence[str], *, show: bool) -> None:
+        self._progress = Progress(
+            TextColumn("tuning"),
+            BarColumn(bar_width=8),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
+            TextColumn("{task.fields[told]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            disable=not show,
+        )
+        self._objectives = objectives
+        self._task = self._progress.add_task("tuning", total=n_trials, told="")
+        self._before: int | None = None
+
+    def __call__(self, study: Study) -> None:
+        trials = study.get_trials(deepcopy=False)
+        ended = [trial for trial in trials if trial.state.is_finished()]
+        if self._before is None:
+            self._before = len(ended)
+        told = []
+        for place, name in enumerate(self._objectives):
+            values = [trial.values[place] for trial in ended if trial.values]
+            if values:
+                told.append(f"best {name} {max(values):.3f}")
+        pruned = sum(trial.state.name == "PRUNED" for trial in ended)
+        failed = sum(trial.state.name == "FAIL" for trial in ended)
+        told += [
+            f"{count} {noun}" for count, noun in ((pruned, "pruned"), (failed, "failed")) if count
+        ]
+        self._progress.update(self._task, completed=len(ended) - self._before, told=", ".join(told))
+
+    def __enter__(self) -> TuningBar:
         self._progress.start()
         return self
 

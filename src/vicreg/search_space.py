@@ -235,7 +235,7 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def values_of(config: Config, space: Space) -> dict[str, Any]:
-    """The place of a configuration in a space; names whose bounds it is outside of are left out."""
+    """The place of a configuration in a space, or the nearest place to it."""
     known: dict[str, Any] = dataclasses.asdict(config)
     for field in ("hidden", "projector"):
         widths = getattr(config, field)
@@ -247,11 +247,7 @@ def values_of(config: Config, space: Space) -> dict[str, Any]:
     if kinds:
         known["corruption"] = "+".join(kinds)
         known["corruption_rate"] = sum(getattr(config, kind) for kind in kinds)
-    return {
-        name: known[name]
-        for name, domain in space.items()
-        if name in known and _holds(domain, known[name])
-    }
+    return {name: _nearest(name, domain, known.get(name)) for name, domain in space.items()}
 
 
 def as_document(space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,10 +299,15 @@ def _is_whole(name: str) -> bool:
     return isinstance(getattr(Config(), name), int)
 
 
-def _holds(domain: Domain, value: Any) -> bool:
+def _nearest(name: str, domain: Domain, value: Any) -> Any:
     if isinstance(domain, Choice):
-        return value in domain.values
-    return bool(domain.low <= value <= domain.high)
+        return value if value in domain.values else domain.values[0]
+    if value is None:
+        value = domain.low
+    low, high = domain.low, domain.high
+    if _is_whole(name):
+        low, high = math.ceil(low), math.floor(high)
+    return min(max(value, low), high)
 
 
 def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:

@@ -1,0 +1,253 @@
+"""One study's trials: what is asked, what a trial does, and the loop that begins them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from vicreg import __version__
+from vicreg.config import Config
+from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
+from vicreg.search_space import as_document, draw, search_space, settings_of, values_of
+from vicreg.sources import column_names, take_rows
+from vicreg.studies import (
+    OWNER,
+    give_back,
+    halving,
+    open_storage,
+    open_study,
+    owner,
+    quiet_optuna,
+    release_dead,
+    sampler_for,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+    from vicreg.search_space import Space
+    from vicreg.sources import Source
+
+__all__ = ["Plan", "begin", "plan", "work"]
+
+#: A fit is looked at for pruning after 1/9, 3/9 and 6/9 of its steps.
+RUNGS = 9
+LOOKED_AT = (1, 3, 6)
+FEWEST_ROWS = 10
+DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "hidden_columns"
+
+
+class Plan(NamedTuple):
+    """A study's arguments, checked; the same in every process that works on it."""
+
+    source: Source
+    labels: NDArray[np.str_] | None
+    space: Space
+    fixed: dict[str, Any]
+    objectives: tuple[str, ...]
+    seed: int
+    device: str
+    prune: bool
+    #: Of the table, see :func:`fingerprint`.
+    data: dict[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What makes trials comparable, kept with the study."""
+        return {
+            "space": as_document(self.space, self.fixed),
+            "objectives": list(self.objectives),
+            "seed": self.seed,
+            "data": self.data,
+            "version": __version__,
+        }
+
+
+def plan(
+    source: Source,
+    labels: NDArray[np.str_] | None,
+    *,
+    objective: str | Sequence[str] | None,
+    space: Mapping[str, object] | None,
+    fixed: Mapping[str, object] | None,
+    seed: int,
+    device: str,
+    prune: bool,
+    data: dict[str, Any] | None = None,
+) -> Plan:
+    """Check everything that can be checked before the first trial; ``data`` is known already."""
+    n_rows = source.shape[0]
+    if n_rows < FEWEST_ROWS:
+        raise ValueError(
+            f"tuning needs at least {FEWEST_ROWS} rows, to fit some and judge by others, "
+            f"however: {n_rows}"
+        )
+    if objective is None:
+        objective = DEFAULT_WITHOUT if labels is None else DEFAULT_WITH_LABELS
+    names = (objective,) if isinstance(objective, str) else tuple(objective)
+    chosen = objectives_named(names, labelled=labels is not None)
+    searched, kept = search_space(space, fixed)
+    bench = Bench(source, labels, seed=seed)
+    if any(one.which == "blind" for one in chosen):
+        _ = bench.hidden  # refuses a table of too few columns
+    if labels is not None and any(one.needs_labels for one in chosen):
+        for rows, noun in zip(
+            bench.labelled, ("that probes learn from", "that are judged"), strict=True
+        ):
+            of = labels[bench.train if noun == "that probes learn from" else bench.test][rows]
+            if len(np.unique(of)) < 2:
+                raise ValueError(
+                    f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
+                    "Label more rows, or tune without labels"
+                )
+    data = fingerprint(source, labels) if data is None else data
+    return Plan(source, labels, searched, kept, names, seed, device, prune, data)
+
+
+def work(
+    of: Plan,
+    study: Study,
+    take: Callable[[], bool],
+    *,
+    n_threads: int | None,
+    told: Callable[[Study], None] | None = None,
+) -> None:
+    """Begin trials of a study as long as there are tickets.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C; the trial at hand goes back to the queue.
+    """
+    bench = Bench(of.source, of.labels, seed=of.seed)
+    run = _TrialRun(of, bench, n_threads)
+    while take():
+        try:
+            with quiet_optuna():
+                study.optimize(run, n_trials=1, catch=(Exception,))
+        except KeyboardInterrupt:
+            mine = owner()
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if trial.user_attrs.get(OWNER) == mine:
+                    give_back(study, trial.number, "interrupted")
+            raise
+        if told is not None:
+            told(study)
+
+
+class _TrialRun:
+    """What a trial does: a configuration, its fits, its scores."""
+
+    def __init__(self, of: Plan, bench: Bench, n_threads: int | None) -> None:
+        self.plan, self.bench, self.n_threads = of, bench, n_threads
+        self.objectives = [OBJECTIVES[name] for name in of.objectives]
+        self.prunes = of.prune and len(self.objectives) == 1 and self.objectives[0].repeats == 1
+
+    def __call__(self, trial: Trial) -> tuple[float, ...]:
+        trial.set_user_attr(OWNER, owner())
+        started = time.perf_counter()
+        try:
+            settings = self._settings(trial)
+            trial.set_user_attr("settings", settings)
+            fits = Fits(
+                self.bench,
+                Config(**settings),
+                seed=self.plan.seed,
+                n_threads=self.n_threads,
+                device=self.plan.device,
+                # The default is what all others are measured by: it runs to its end.
+                observe=self._pruning(trial)
+                if self.prunes and "default" not in trial.user_attrs
+                else None,
+            )
+            scores = tuple(objective.score(fits) for objective in self.objectives)
+            for name, score in zip(self.plan.objectives, scores, strict=True):
+                if not math.isfinite(score):
+                    raise ArithmeticError(f"{name} is {score}: the embedding says nothing")
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            told = " ".join(str(error).split()) or "no message"
+            trial.set_user_attr("cause", f"{type(error).__name__}: {told}"[:500])
+            raise
+        finally:
+            trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
+        return scores
+
+    def _settings(self, trial: Trial) -> dict[str, Any]:
+        return settings_of({**draw(self.plan.space, trial), **self.plan.fixed})
+
+    def _pruning(self, trial: Trial) -> Callable[[Fits, float], None]:
+        (objective,) = self.objectives
+        left = list(LOOKED_AT)
+
+        def look(unfinished: Fits, share: float) -> None:
+            if not left or share < left[0] / RUNGS or share >= 1:
+                return
+            rung = left.pop(0)
+            trial.report(objective.score(unfinished), rung)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        return look
+
+
+def begin(
+    of: Plan,
+    storage: str | Path | None,
+    study_name: str,
+    *,
+    sampler: str,
+    n_trials: int,
+    worker: int = 0,
+) -> Study:
+    """The plan's study, made with the default configuration first in its queue, or resumed.
+
+    Where the space does not hold the default, the point nearest to it is taken.
+    """
+    seed = (of.seed + 1000 * worker) % 2**32
+    with quiet_optuna():
+        opened = open_study(
+            open_storage(storage),
+            study_name,
+            of.document,
+            n_objectives=len(of.objectives),
+            sampler=sampler_for(sampler, n_trials, len(of.objectives), seed),
+            pruner=halving(enabled=of.prune),
+        )
+        if worker == 0:
+            trials = opened.get_trials(deepcopy=False)
+            if not any("default" in trial.user_attrs for trial in trials):
+                inside = values_of(Config(**settings_of(of.fixed)), of.space)
+                opened.enqueue_trial(inside, user_attrs={"default": True})
+            release_dead(opened)
+    return opened
+
+
+def fingerprint(source: Source, labels: NDArray[np.str_] | None) -> dict[str, Any]:
+    """What tells a table from another: shape, names, and a digest of up to 1,000 of its rows."""
+    rows = np.linspace(0, source.shape[0] - 1, min(1000, source.shape[0])).astype(np.intp)
+    part = take_rows(source, rows)
+    digest = hashlib.sha256("\0".join(column_names(source)).encode())
+    for place in range(part.shape[1]):
+        digest.update(
+            repr(
+                part[:, place].tolist()
+                if isinstance(part, np.ndarray)
+                else part[:, place].to_list()
+            ).encode()
+        )
+    if labels is not None:
+        digest.update("\0".join(labels[rows].tolist()).encode())
+    return {"rows": source.shape[0], "columns": source.shape[1], "digest": digest.hexdigest()[:16]}

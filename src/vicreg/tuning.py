@@ -1,0 +1,424 @@
+"""Tuning: the configuration with the best embedding, with labels or without.
+
+One study, any number of processes and machines. Finished trials are never lost, and the default
+configuration is always among them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.trial import TrialState
+from sklearn.utils import check_random_state
+
+from vicreg.config import Config
+from vicreg.estimator import VICReg
+from vicreg.objectives import OBJECTIVES, Bench, Fits
+from vicreg.persistence import fresh_file
+from vicreg.progress import TuningBar
+from vicreg.scorecard import _checked_labels
+from vicreg.sources import read
+from vicreg.studies import check_storage, in_memory
+from vicreg.training import InterruptedWarning
+from vicreg.trials import begin, plan, work
+from vicreg.workers import run_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from vicreg.study_plots import Picture
+    from vicreg.trials import Plan
+
+__all__ = ["TuningResult", "tune"]
+
+
+def tune(
+    X: object,
+    y: object = None,
+    *,
+    n_trials: int = 30,
+    objective: str | Sequence[str] | None = None,
+    space: Mapping[str, object] | None = None,
+    storage: str | Path | None = None,
+    study_name: str = "vicreg",
+    timeout: float | None = None,
+    n_workers: int = 1,
+    sampler: str = "auto",
+    prune: bool = True,
+    finalists: int = 3,
+    device: str = "auto",
+    n_threads: int | None = None,
+    verbose: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> TuningResult:
+    """Search for the configuration with the best embedding, and fit it.
+
+    The default configuration is the first trial. 30 % of the rows are never fitted in the search;
+    scores are taken on them, never from the training loss, whose weights are searched. In the end
+    the best trials and the default are judged anew on other rows, and the winner of that is fitted
+    on all rows.
+
+    Parameters
+    ----------
+    X : array, frame, sparse matrix or path, shape (rows, columns)
+        See :meth:`vicreg.VICReg.fit`.
+    y : array-like, shape (rows,), optional
+        Classes; missing for rows whose class is not known. Only objectives see them.
+    n_trials : int
+        Trials to add to the study.
+    objective : str or sequence of str, optional
+        See ``vicreg.objectives.OBJECTIVES``. By default ``"silhouette"`` with labels and
+        ``"hidden_columns"`` without. Several give a Pareto front, ``result.study.best_trials``.
+    space : mapping, optional
+        What is searched, by name, in place of the default; a single value fixes an argument. See
+        :func:`vicreg.search_space.search_space`.
+    storage : str or path, optional
+        A journal file, made or resumed, or a database URL; by default the study is in memory.
+    study_name : str
+        Of the study in its storage.
+    timeout : float, optional
+        Seconds after which no further trial begins.
+    n_workers : int
+        Processes of one thread each.
+    sampler : {"auto", "tpe", "gp", "random"}
+        ``"auto"``: a Gaussian process up to 25 trials and one objective, else TPE.
+    prune : bool
+        Stop hopeless trials early, by successive halving.
+    finalists : int
+        Trials that are judged anew; 0 to trust the search's own scores.
+    device : str
+        ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    n_threads : int, optional
+        Threads of a fit with one worker.
+    verbose : bool
+        Show progress.
+    random_state : int, RandomState or None
+        With one worker the same seed gives the same study.
+
+    Returns
+    -------
+    TuningResult
+
+    Raises
+    ------
+    ValueError
+        For arguments that make no study, labels that do not suit the objective, or a storage with
+        another study of the same name.
+    ConnectionError
+        If a database does not answer.
+    RuntimeError
+        If no trial succeeded.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from vicreg import tune
+    >>> X, y = load_iris(return_X_y=True)
+    >>> space = {"steps": 20, "n_components": 8, "lam": {"low": 5, "high": 50, "log": True}}
+    >>> result = tune(X, n_trials=3, space=space, random_state=0)
+    >>> len(result.trials), result.best_estimator_.transform(X).shape
+    (3, (150, 8))
+    """
+    _check_arguments(n_trials=n_trials, timeout=timeout, n_workers=n_workers, finalists=finalists)
+    check_storage(storage, n_workers)
+    source = read(X)
+    labels = None
+    if y is not None:
+        checked = _checked_labels(y, source.shape[0])
+        labels = np.where(checked.known, checked.values, "")
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    of = plan(
+        source,
+        labels,
+        objective=objective,
+        space=space,
+        fixed=None,
+        seed=seed,
+        device=device,
+        prune=prune,
+    )
+    until = None if timeout is None else time.monotonic() + timeout
+    with tempfile.TemporaryDirectory() as folder:
+        passing = storage is None and n_workers > 1
+        if passing:
+            storage = Path(folder) / "study.journal"
+        study = begin(of, storage, study_name, sampler=sampler, n_trials=n_trials)
+        with TuningBar(n_trials, of.objectives, show=verbose) as bar:
+            bar(study)
+            try:
+                if n_workers > 1:
+                    run_workers(
+                        of,
+                        study,
+                        storage=storage,
+                        sampler=sampler,
+                        n_trials=n_trials,
+                        n_workers=n_workers,
+                        until=until,
+                        told=bar,
+                    )
+                else:
+                    left = iter(range(n_trials))
+                    work(
+                        of,
+                        study,
+                        lambda: not _over(until) and next(left, None) is not None,
+                        n_threads=n_threads,
+                        told=bar,
+                    )
+            except KeyboardInterrupt:
+                if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                    raise
+                warnings.warn(
+                    "interrupted: the search ends here, with the trials that are finished",
+                    InterruptedWarning,
+                    stacklevel=2,
+                )
+        if passing:
+            study = in_memory(study)
+        return _finish(of, study, finalists=finalists, n_threads=n_threads)
+
+
+def _finish(
+    of: Plan,
+    study: Study,
+    *,
+    finalists: int,
+    n_threads: int | None,
+) -> TuningResult:
+    """Judge the best trials and the default anew, on other rows, and fit the winner on all rows.
+
+    The best of many scores on the same rows is partly luck. So the best trials and the default are
+    fitted again with another split and seed, and the choice among them is made by that score
+    alone.
+
+    Raises
+    ------
+    RuntimeError
+        If no trial succeeded; the message has the causes.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        causes = {
+            str(trial.user_attrs["cause"])
+            for trial in study.get_trials(deepcopy=False)
+            if "cause" in trial.user_attrs
+        }
+        raise RuntimeError(
+            f"no trial of study {study.study_name!r} succeeded. Causes: "
+            f"{'; '.join(sorted(causes)) or 'none finished'}"
+        )
+    ranked = sorted(complete, key=lambda trial: _rank(trial, complete))
+    default = next((trial for trial in complete if "default" in trial.user_attrs), None)
+    judged = ranked[:finalists]
+    if default is not None and judged and default not in judged:
+        judged.append(default)
+    scores: list[dict[str, Any]] = []
+    if len(judged) > 1:
+        bench = Bench(of.source, of.labels, seed=of.seed + 1)
+        for trial in judged:
+            fits = Fits(
+                bench,
+                Config(**_tuples(trial.user_attrs["settings"])),
+                seed=of.seed + 1,
+                n_threads=n_threads,
+                device=of.device,
+            )
+            fresh = [OBJECTIVES[name].score(fits) for name in of.objectives]
+            scores.append(
+                {
+                    "trial": trial.number,
+                    "default": trial is default,
+                    "value": list(trial.values),
+                    "fresh": [value if math.isfinite(value) else None for value in fresh],
+                }
+            )
+        best = judged[int(np.argmin(_mean_ranks([one["fresh"] for one in scores])))]
+        study.set_user_attr("finalists", scores)
+    else:
+        best = ranked[0]
+    settings = _tuples(best.user_attrs["settings"])
+    estimator = VICReg(**settings, random_state=of.seed, device=of.device, n_threads=n_threads)
+    source = of.source
+    estimator.fit(source if isinstance(source, np.ndarray) else source.to_native())
+    return TuningResult(
+        study=study,
+        best_estimator_=estimator,
+        best_config=Config(**settings),
+        best_trial=best.number,
+        objectives=of.objectives,
+        finalists=scores,
+    )
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What tuning found.
+
+    Attributes
+    ----------
+    study : optuna.study.Study
+    best_estimator_ : VICReg
+        Fitted on all rows with the best configuration.
+    best_config : Config
+    best_trial : int
+        Its number in the study.
+    objectives : tuple of str
+    finalists : list of dict
+        The best trials and the default, judged anew on other rows: ``trial``, ``default``,
+        ``value`` (in the search) and ``fresh``, one number an objective.
+    """
+
+    study: Study
+    best_estimator_: VICReg
+    best_config: Config
+    best_trial: int
+    objectives: tuple[str, ...]
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """One dict a trial: number, state, scores, seconds, cause of a failure, parameters."""
+        rows = []
+        for trial in self.study.get_trials(deepcopy=False):
+            values = trial.values or [None] * len(self.objectives)
+            rows.append(
+                {
+                    "number": trial.number,
+                    "state": trial.state.name.lower(),
+                    **dict(zip(self.objectives, values, strict=True)),
+                    "default": "default" in trial.user_attrs,
+                    "seconds": trial.user_attrs.get("seconds"),
+                    "cause": trial.user_attrs.get("cause"),
+                    **trial.params,
+                }
+            )
+        return rows
+
+    def to_frame(self) -> Any:
+        """The trials as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.trials)
+
+    def summary(self) -> str:
+        """One or two sentences: what was found, and how far it can be trusted."""
+        trials = self.trials
+        counts = {
+            state: sum(trial["state"] == state for trial in trials)
+            for state in ("complete", "pruned", "fail")
+        }
+        told = f"{counts['complete']} trials complete, {counts['pruned']} pruned"
+        if counts["fail"]:
+            told += f", {counts['fail']} failed"
+        won = trials[self.best_trial]
+        names = " and ".join(self.objectives)
+        told += f". Best by {names}: trial {self.best_trial}"
+        if won["default"]:
+            return f"{told}, the default configuration: nothing that was tried beats it."
+        fresh = {one["trial"]: one for one in self.finalists}
+        default = next((one for one in self.finalists if one["default"]), None)
+        if default is not None and self.best_trial in fresh:
+            own, other = fresh[self.best_trial]["fresh"], default["fresh"]
+            pairs = [
+                f"{name} {mine:.3f} against {its:.3f}"
+                for name, mine, its in zip(self.objectives, own, other, strict=True)
+            ]
+            told += f"; on rows that chose nothing {', '.join(pairs)} of the default"
+        return told + "."
+
+    def pictures(self) -> list[Picture]:
+        """Figures of the study: history, importances, parallel coordinates, slices, curves."""
+        from vicreg.study_plots import study_pictures
+
+        return study_pictures(self.study, self.objectives)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write trials (CSV), best configuration and finalists (JSON) and pictures (SVG).
+
+        Parameters
+        ----------
+        folder : Path
+            Made if it is missing.
+
+        Returns
+        -------
+        list of Path
+            The files.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = self.trials
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        paths = [folder / "trials.csv", folder / "tuning.json"]
+        with fresh_file(paths[0]) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        document = {
+            "summary": self.summary(),
+            "objectives": list(self.objectives),
+            "best_trial": self.best_trial,
+            "best_config": self.best_config.as_dict(),
+            "finalists": self.finalists,
+        }
+        with fresh_file(paths[1]) as fresh:
+            fresh.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        for picture in self.pictures():
+            paths.append(folder / f"{picture.name}.svg")
+            with fresh_file(paths[-1]) as fresh:
+                picture.figure.savefig(fresh, format="svg", bbox_inches="tight")
+        return paths
+
+
+def _over(until: float | None) -> bool:
+    return until is not None and time.monotonic() >= until
+
+
+def _check_arguments(
+    *, n_trials: object, timeout: object, n_workers: object, finalists: object
+) -> None:
+    """Refuse numbers that make no study."""
+    for name, value, least in (
+        ("n_trials", n_trials, 1),
+        ("n_workers", n_workers, 1),
+        ("finalists", finalists, 0),
+    ):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} must be an integer from {least}, however: {name}={value!r}")
+    if timeout is not None and (
+        not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0
+    ):
+        raise ValueError(f"timeout must be seconds above 0, or None, however: timeout={timeout!r}")
+
+
+def _rank(trial: FrozenTrial, among: Sequence[FrozenTrial]) -> float:
+    """Mean place of a trial by each objective, 0 for the best; ties go to the earlier one."""
+    places = []
+    for objective in range(len(trial.values)):
+        better = [one for one in among if one.values[objective] > trial.values[objective]]
+        places.append(len(better))
+    return float(np.mean(places)) + 1e-6 * trial.number
+
+
+def _mean_ranks(scores: Sequence[Sequence[float | None]]) -> list[float]:
+    table = np.array([[-math.inf if v is None else v for v in row] for row in scores], dtype=float)
+    return [float((table > row).sum(axis=0).mean()) for row in table]
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }

@@ -1,0 +1,249 @@
+"""Processes that work on one study: ``python -m vicreg.workers FOLDER NUMBER``.
+
+The parent gives out tickets, one for each trial, over the worker's standard input. A worker whose
+parent is gone ends after its trial. A worker that dies is noticed at once: its trial goes back to
+the queue, its ticket to the others, and another worker takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from vicreg.search_space import as_document
+from vicreg.sources import read
+from vicreg.studies import release_dead
+from vicreg.trials import begin, plan, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from optuna.study import Study
+
+    from vicreg.trials import Plan
+
+__all__ = ["main", "run_workers"]
+
+ASK, GO, STOP = "ticket?", "go", "stop"
+#: Deaths in a row, without a trial between them, after which no more workers are started.
+MOST_DEATHS = 3
+
+
+def run_workers(
+    of: Plan,
+    study: Study,
+    *,
+    storage: str | Path | None,
+    sampler: str,
+    n_trials: int,
+    n_workers: int,
+    until: float | None,
+    told: Callable[[Study], None],
+) -> None:
+    """Run trials in processes of one thread each until there are ``n_trials`` more.
+
+    Raises
+    ------
+    RuntimeError
+        If workers die one after the other; with the last words of one.
+    KeyboardInterrupt
+        After Ctrl-C, when the workers have given their trials back.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_job(folder, of, storage, study.study_name, sampler, n_trials)
+        crew = _Crew(folder, study, n_trials, until)
+        for number in range(n_workers):
+            crew.hire(number)
+        try:
+            while crew.busy():
+                told(study)
+                time.sleep(0.2)
+        finally:
+            crew.dismiss()
+        told(study)
+        if crew.failure:
+            raise RuntimeError(f"workers died one after the other: {crew.failure}")
+
+
+class _Crew:
+    """Worker processes, and the tickets between them."""
+
+    def __init__(self, folder: Path, study: Study, tickets: int, until: float | None) -> None:
+        self.folder, self.study, self.until = folder, study, until
+        self.tickets = tickets
+        self.deaths = 0
+        self.failure = ""
+        self.closing = False
+        self._lock = threading.Lock()
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        self._threads: list[threading.Thread] = []
+        self._hired = 0
+
+    def hire(self, number: int) -> None:
+        """Start a worker, and a thread that answers it."""
+        errors = (self.folder / f"worker-{number}-{self._hired}.log").open("w+", encoding="utf-8")
+        self._hired += 1
+        process = subprocess.Popen(  # noqa: S603 (this very module)
+            [sys.executable, "-m", "vicreg.workers", str(self.folder), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self._processes[number] = process
+        thread = threading.Thread(target=self._serve, args=(number, process, errors), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def busy(self) -> bool:
+        """Whether any worker is still there."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def dismiss(self) -> None:
+        """Give out no more tickets, and wait for the workers to end their trials."""
+        self.closing = True
+        for thread in list(self._threads):
+            thread.join()
+
+    def _serve(self, number: int, process: subprocess.Popen[str], errors: Any) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        holds = False
+        for line in process.stdout:
+            if line.strip() != ASK:
+                continue
+            with self._lock:
+                if holds:
+                    self.deaths = 0
+                holds = self._may_begin()
+                self.tickets -= holds
+            try:
+                print(GO if holds else STOP, file=process.stdin, flush=True)
+            except BrokenPipeError:
+                break
+        code = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()
+        errors.seek(0)
+        words = errors.read().strip()
+        errors.close()
+        if code == 0 or self.closing:
+            return
+        with self._lock:
+            self.tickets += holds
+            self.deaths += 1
+            release_dead(self.study)
+            if self.deaths >= MOST_DEATHS:
+                last = words.splitlines()[-1] if words else "no last words"
+                self.failure = f"exit status {code}, {last}"
+            elif self._may_begin():
+                self.hire(number)
+
+    def _may_begin(self) -> bool:
+        in_time = self.until is None or time.monotonic() < self.until
+        return self.tickets > 0 and in_time and not self.closing and not self.failure
+
+
+def main(folder: Path, number: int) -> None:
+    """Work on the study of a job folder, ticket by ticket."""
+    import torch
+
+    torch.set_num_threads(1)
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    labels = folder / "labels.npy"
+    data = folder / "data.npy"
+    source = (
+        np.load(data, mmap_mode="r", allow_pickle=False)
+        if data.exists()
+        else read(folder / "data.parquet")
+    )
+    of = plan(
+        source,
+        np.load(labels, allow_pickle=False) if labels.exists() else None,
+        objective=job["objectives"],
+        space=job["space"]["searched"],
+        fixed={
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in job["space"]["fixed"].items()
+        },
+        seed=job["seed"],
+        device=job["device"],
+        prune=job["prune"],
+        data=job["data"],
+    )
+    study = begin(
+        of,
+        job["storage"],
+        job["study_name"],
+        sampler=job["sampler"],
+        n_trials=job["n_trials"],
+        worker=number + 1,
+    )
+    work(of, study, _ticket, n_threads=1)
+
+
+def _ticket() -> bool:
+    print(ASK, flush=True)
+    return sys.stdin.readline().strip() == GO
+
+
+def _write_job(
+    folder: Path,
+    of: Plan,
+    storage: str | Path | None,
+    study_name: str,
+    sampler: str,
+    n_trials: int,
+) -> None:
+    if isinstance(of.source, nw.DataFrame):
+        import pyarrow.parquet
+
+        try:
+            pyarrow.parquet.write_table(of.source.to_arrow(), folder / "data.parquet")
+        except pyarrow.ArrowException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"n_workers must be 1 for a table that cannot be written to Parquet: {reason}"
+            ) from None
+    elif of.source.dtype == object:
+        raise ValueError(
+            "n_workers must be 1 for an array of objects; a data frame can have several"
+        )
+    else:
+        np.save(folder / "data.npy", of.source, allow_pickle=False)
+    if of.labels is not None:
+        np.save(folder / "labels.npy", of.labels, allow_pickle=False)
+    job = {
+        "space": as_document(of.space, of.fixed),
+        "objectives": list(of.objectives),
+        "seed": of.seed,
+        "device": of.device,
+        "prune": of.prune,
+        "data": of.data,
+        "storage": storage if storage is None else str(storage),
+        "study_name": study_name,
+        "sampler": sampler,
+        "n_trials": n_trials,
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except KeyboardInterrupt:
+        sys.exit(130)
