@@ -1,4 +1,4 @@
-"""The command line: ``vicreg demo | fit | embed | evaluate | info``.
+"""The command line: ``vicreg demo | fit | embed | evaluate | info``; ``tune`` has its own file.
 
 Exit status 0, or 2 with one line on stderr. ``--json`` prints one machine-readable line on stdout.
 """
@@ -76,6 +76,7 @@ def _fit_options() -> type[Any]:
 
 
 FitOptions = _fit_options()
+app.command("vicreg.tune_command:tune", name="tune")
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), help="No progress bar.")]
 AsJson = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print one machine-readable line.")
@@ -384,7 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_error=False,
             result_action="return_value",
         )
-    except (CycloptsError, ValueError, TypeError, OSError, ArithmeticError) as error:
+    except (CycloptsError, ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"vicreg: error: {message}", file=sys.stderr)
         sys.exit(2)

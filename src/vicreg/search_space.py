@@ -219,7 +219,8 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
         if width is None and depth is None:
             continue
         usual = getattr(default, field)
-        made[field] = (int(width or usual[0]),) * int(len(usual) if depth is None else depth)
+        width = usual[0] if width is None else width
+        made[field] = (int(width),) * int(len(usual) if depth is None else depth)
     if "beta1" in values or "beta2" in values:
         made["betas"] = tuple(
             float(values.get(name, usual))

@@ -40,6 +40,7 @@ __all__ = [
     "open_storage",
     "open_study",
     "owner",
+    "queue_again",
     "quiet_optuna",
     "release_dead",
     "sampler_for",
@@ -107,10 +108,8 @@ def open_study(
     document: Mapping[str, Any],
     *,
     n_objectives: int,
-    sampler: BaseSampler,
-    pruner: BasePruner,
-) -> Study:
-    """The study of a name, made or resumed.
+) -> tuple[Study, bool]:
+    """The study of a name, made or resumed, and whether it was made.
 
     Parameters
     ----------
@@ -120,8 +119,6 @@ def open_study(
         What must be the same for trials to be comparable: space, objectives, data. Kept with the
         study when it is made.
     n_objectives : int
-    sampler, pruner
-        Of this process.
 
     Raises
     ------
@@ -134,8 +131,6 @@ def open_study(
             study_name=name,
             load_if_exists=True,
             directions=["maximize"] * n_objectives,
-            sampler=sampler,
-            pruner=pruner,
         )
     except (KeyError, TypeError, AttributeError) as error:  # lines that are JSON but no journal
         raise ValueError(f"storage does not hold studies: {error!r}") from None
@@ -147,14 +142,14 @@ def open_study(
                 "study_name or storage"
             )
         study.set_user_attr(DOCUMENT, json.loads(json.dumps(document)))
-        return study
+        return study, True
     differing = _differences(known, json.loads(json.dumps(document)))
     if differing:
         raise ValueError(
             f"study {name!r} was made with another {'; '.join(differing)}. Resume it with the same "
             "arguments, or choose another study_name or storage"
         )
-    return study
+    return study, False
 
 
 def in_memory(study: Study) -> Study:
@@ -221,23 +216,24 @@ def release_dead(study: Study) -> list[int]:
 
 def give_back(study: Study, number: int, cause: str) -> bool:
     """Fail a trial that was cut short, and put it in the queue again; False if it had ended."""
-    trial = study.get_trials(deepcopy=False)[number]
     try:
         study.tell(number, state=TrialState.FAIL)
     except ValueError:  # another process was quicker
         return False
-    tried = int(trial.user_attrs.get("retries", 0))
-    if trial.params and tried < MOST_RETRIES:
-        study.enqueue_trial(
-            dict(trial.params),
-            user_attrs={
-                **{k: v for k, v in trial.user_attrs.items() if k in ("default",)},
-                RETRY_OF: number,
-                "retries": tried + 1,
-                "retry_cause": cause,
-            },
-        )
+    queue_again(study, number, cause)
     return True
+
+
+def queue_again(study: Study, number: int, cause: str) -> None:
+    """Put the parameters of a failed trial in the queue, unless that was done too often."""
+    trial = study.get_trials(deepcopy=False)[number]
+    tried = int(trial.user_attrs.get("retries", 0))
+    if not trial.params or tried >= MOST_RETRIES:
+        return
+    attributes = {RETRY_OF: number, "retries": tried + 1, "retry_cause": cause}
+    if "default" in trial.user_attrs:
+        attributes["default"] = True
+    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
 
 
 @contextmanager

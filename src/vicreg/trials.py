@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
 
 from vicreg import __version__
 from vicreg.config import Config
@@ -23,6 +22,7 @@ from vicreg.studies import (
     open_storage,
     open_study,
     owner,
+    queue_again,
     quiet_optuna,
     release_dead,
     sampler_for,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vicreg.search_space import Space
     from vicreg.sources import Source
 
-__all__ = ["Plan", "begin", "plan", "work"]
+__all__ = ["Plan", "Tickets", "begin", "plan", "work"]
 
 #: A fit is looked at for pruning after 1/9, 3/9 and 6/9 of its steps.
 RUNGS = 9
@@ -115,6 +115,26 @@ def plan(
     return Plan(source, labels, searched, kept, names, seed, device, prune, data)
 
 
+class Tickets:
+    """How many trials may still begin, and until when; the first may in any case."""
+
+    def __init__(self, count: int, until: float | None = None) -> None:
+        self.left, self._taken = count, 0
+        self._until = math.inf if until is None else until
+
+    def take(self) -> bool:
+        """Whether another trial may begin."""
+        if self.left <= 0 or (self._taken and time.monotonic() >= self._until):
+            return False
+        self.left -= 1
+        self._taken += 1
+        return True
+
+    def give_back(self) -> None:
+        """A trial was begun and not ended."""
+        self.left += 1
+
+
 def work(
     of: Plan,
     study: Study,
@@ -137,10 +157,9 @@ def work(
             with quiet_optuna():
                 study.optimize(run, n_trials=1, catch=(Exception,))
         except KeyboardInterrupt:
-            mine = owner()
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if trial.user_attrs.get(OWNER) == mine:
-                    give_back(study, trial.number, "interrupted")
+            with quiet_optuna():
+                if run.number is not None and not give_back(study, run.number, "interrupted"):
+                    queue_again(study, run.number, "interrupted")
             raise
         if told is not None:
             told(study)
@@ -152,9 +171,12 @@ class _TrialRun:
     def __init__(self, of: Plan, bench: Bench, n_threads: int | None) -> None:
         self.plan, self.bench, self.n_threads = of, bench, n_threads
         self.objectives = [OBJECTIVES[name] for name in of.objectives]
+        #: Of the trial at hand.
+        self.number: int | None = None
         self.prunes = of.prune and len(self.objectives) == 1 and self.objectives[0].repeats == 1
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
+        self.number = trial.number
         trial.set_user_attr(OWNER, owner())
         started = time.perf_counter()
         try:
@@ -183,6 +205,7 @@ class _TrialRun:
             raise
         finally:
             trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
+        self.number = None
         return scores
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
@@ -210,29 +233,32 @@ def begin(
     *,
     sampler: str,
     n_trials: int,
-    worker: int = 0,
+    is_worker: bool = False,
 ) -> Study:
     """The plan's study, made with the default configuration first in its queue, or resumed.
 
     Where the space does not hold the default, the point nearest to it is taken.
     """
-    seed = (of.seed + 1000 * worker) % 2**32
     with quiet_optuna():
-        opened = open_study(
-            open_storage(storage),
-            study_name,
-            of.document,
-            n_objectives=len(of.objectives),
-            sampler=sampler_for(sampler, n_trials, len(of.objectives), seed),
-            pruner=halving(enabled=of.prune),
+        opened, is_new = open_study(
+            open_storage(storage), study_name, of.document, n_objectives=len(of.objectives)
         )
-        if worker == 0:
-            trials = opened.get_trials(deepcopy=False)
-            if not any("default" in trial.user_attrs for trial in trials):
-                inside = values_of(Config(**settings_of(of.fixed)), of.space)
-                opened.enqueue_trial(inside, user_attrs={"default": True})
+        trials = opened.get_trials(deepcopy=False)
+        # Who joins or resumes a study must not draw what has been drawn from the seed already.
+        seed = of.seed if is_new else _mixed(of.seed, len(trials), owner())
+        opened.sampler = sampler_for(sampler, n_trials, len(of.objectives), seed)
+        opened.pruner = halving(enabled=of.prune)
+        has_default = any("default" in trial.user_attrs for trial in trials)
+        if is_new or (trials and not has_default):
+            inside = values_of(Config(**settings_of(of.fixed)), of.space)
+            opened.enqueue_trial(inside, user_attrs={"default": True})
+        if not is_worker:
             release_dead(opened)
     return opened
+
+
+def _mixed(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
 def fingerprint(source: Source, labels: NDArray[np.str_] | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from vicreg.scorecard import _checked_labels
 from vicreg.sources import read
 from vicreg.studies import check_storage, in_memory
 from vicreg.training import InterruptedWarning
-from vicreg.trials import begin, plan, work
+from vicreg.trials import Tickets, begin, plan, work
 from vicreg.workers import run_workers
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def tune(
     n_trials: int = 30,
     objective: str | Sequence[str] | None = None,
     space: Mapping[str, object] | None = None,
+    fixed: Mapping[str, object] | None = None,
     storage: str | Path | None = None,
     study_name: str = "vicreg",
     timeout: float | None = None,
@@ -84,6 +85,8 @@ def tune(
     space : mapping, optional
         What is searched, by name, in place of the default; a single value fixes an argument. See
         :func:`vicreg.search_space.search_space`.
+    fixed : mapping, optional
+        Arguments of :class:`vicreg.VICReg` that all trials have.
     storage : str or path, optional
         A journal file, made or resumed, or a database URL; by default the study is in memory.
     study_name : str
@@ -144,7 +147,7 @@ def tune(
         labels,
         objective=objective,
         space=space,
-        fixed=None,
+        fixed=fixed,
         seed=seed,
         device=device,
         prune=prune,
@@ -170,14 +173,7 @@ def tune(
                         told=bar,
                     )
                 else:
-                    left = iter(range(n_trials))
-                    work(
-                        of,
-                        study,
-                        lambda: not _over(until) and next(left, None) is not None,
-                        n_threads=n_threads,
-                        told=bar,
-                    )
+                    work(of, study, Tickets(n_trials, until).take, n_threads=n_threads, told=bar)
             except KeyboardInterrupt:
                 if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                     raise
@@ -380,10 +376,6 @@ class TuningResult:
             with fresh_file(paths[-1]) as fresh:
                 picture.figure.savefig(fresh, format="svg", bbox_inches="tight")
         return paths
-
-
-def _over(until: float | None) -> bool:
-    return until is not None and time.monotonic() >= until
 
 
 def _check_arguments(

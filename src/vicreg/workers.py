@@ -1,4 +1,4 @@
-"""Processes that work on one study: ``python -m vicreg.workers FOLDER NUMBER``.
+"""Processes that work on one study: ``python -m vicreg.workers FOLDER``.
 
 The parent gives out tickets, one for each trial, over the worker's standard input. A worker whose
 parent is gone ends after its trial. A worker that dies is noticed at once: its trial goes back to
@@ -24,7 +24,7 @@ import numpy as np
 from vicreg.search_space import as_document
 from vicreg.sources import read
 from vicreg.studies import release_dead
-from vicreg.trials import begin, plan, work
+from vicreg.trials import Tickets, begin, plan, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def run_workers(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_job(folder, of, storage, study.study_name, sampler, n_trials)
-        crew = _Crew(folder, study, n_trials, until)
+        crew = _Crew(folder, study, Tickets(n_trials, until))
         for number in range(n_workers):
             crew.hire(number)
         try:
@@ -80,9 +80,8 @@ def run_workers(
 class _Crew:
     """Worker processes, and the tickets between them."""
 
-    def __init__(self, folder: Path, study: Study, tickets: int, until: float | None) -> None:
-        self.folder, self.study, self.until = folder, study, until
-        self.tickets = tickets
+    def __init__(self, folder: Path, study: Study, tickets: Tickets) -> None:
+        self.folder, self.study, self.tickets = folder, study, tickets
         self.deaths = 0
         self.failure = ""
         self.closing = False
@@ -96,7 +95,7 @@ class _Crew:
         errors = (self.folder / f"worker-{number}-{self._hired}.log").open("w+", encoding="utf-8")
         self._hired += 1
         process = subprocess.Popen(  # noqa: S603 (this very module)
-            [sys.executable, "-m", "vicreg.workers", str(self.folder), str(number)],
+            [sys.executable, "-m", "vicreg.workers", str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -128,8 +127,7 @@ class _Crew:
             with self._lock:
                 if holds:
                     self.deaths = 0
-                holds = self._may_begin()
-                self.tickets -= holds
+                holds = not self.closing and not self.failure and self.tickets.take()
             try:
                 print(GO if holds else STOP, file=process.stdin, flush=True)
             except BrokenPipeError:
@@ -144,21 +142,18 @@ class _Crew:
         if code == 0 or self.closing:
             return
         with self._lock:
-            self.tickets += holds
+            if holds:
+                self.tickets.give_back()
             self.deaths += 1
             release_dead(self.study)
             if self.deaths >= MOST_DEATHS:
                 last = words.splitlines()[-1] if words else "no last words"
                 self.failure = f"exit status {code}, {last}"
-            elif self._may_begin():
+            elif self.tickets.left:
                 self.hire(number)
 
-    def _may_begin(self) -> bool:
-        in_time = self.until is None or time.monotonic() < self.until
-        return self.tickets > 0 and in_time and not self.closing and not self.failure
 
-
-def main(folder: Path, number: int) -> None:
+def main(folder: Path) -> None:
     """Work on the study of a job folder, ticket by ticket."""
     import torch
 
@@ -191,7 +186,7 @@ def main(folder: Path, number: int) -> None:
         job["study_name"],
         sampler=job["sampler"],
         n_trials=job["n_trials"],
-        worker=number + 1,
+        is_worker=True,
     )
     work(of, study, _ticket, n_threads=1)
 
@@ -244,6 +239,6 @@ def _write_job(
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(Path(sys.argv[1]))
     except KeyboardInterrupt:
         sys.exit(130)

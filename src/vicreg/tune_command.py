@@ -1,0 +1,215 @@
+"""The command ``vicreg tune``."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path  # noqa: TC003 (the command line reads the annotation)
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from vicreg.cli import (
+    AsJson,
+    FitOptions,
+    Id,
+    Label,
+    Preset,
+    Quiet,
+    _column,
+    _features,
+    _frame,
+    _given,
+    _say,
+)
+from vicreg.config import Config, preset
+
+if TYPE_CHECKING:
+    from vicreg.tuning import TuningResult
+
+__all__ = ["tune"]
+
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def tune(
+    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    *,
+    out: Annotated[Path, Parameter(help="Folder for the best model, trials and pictures.")],
+    trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
+    label: Label = None,
+    id: Id = None,  # noqa: A002 (the option's name)
+    objective: Annotated[
+        list[str] | None,
+        Parameter(
+            negative=(),
+            consume_multiple=True,
+            help="One or more scores; by default silhouette with --label, else hidden_columns.",
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        Parameter(help="Journal file or database URL, made or resumed. [default: OUT.journal]"),
+    ] = None,
+    study_name: Annotated[str, Parameter(help="Of the study in its storage.")] = "vicreg",
+    timeout: Annotated[
+        str | None, Parameter(help="No trial begins after this time: 90s, 10m, 2h.")
+    ] = None,
+    workers: Annotated[int, Parameter(help="Processes of one thread each.")] = 1,
+    sampler: Annotated[Literal["auto", "tpe", "gp", "random"], Parameter(help="Of Optuna.")] = (
+        "auto"
+    ),
+    prune: Annotated[bool, Parameter(help="Stop hopeless trials early.")] = True,
+    finalists: Annotated[int, Parameter(help="Trials judged anew on other rows.")] = 3,
+    space: Annotated[
+        Path | None, Parameter(help="TOML file: NAME = {low, high, log} or {choices}, or a value.")
+    ] = None,
+    search: Annotated[
+        list[str] | None,
+        Parameter(
+            negative=(),
+            consume_multiple=True,
+            help="NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, in place of the default's.",
+        ),
+    ] = None,
+    preset_name: Preset = "default",
+    random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
+    device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
+) -> None:
+    """Search for the configuration with the best embedding, and save its model.
+
+    Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
+    pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
+    """
+    from vicreg.persistence import check_free
+    from vicreg.tuning import tune as run
+
+    check_free(out)  # before the work, not after it
+    if storage is None:
+        storage = str(out.with_name(f"{out.name}.journal"))
+    asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
+    frame = _frame(data)
+    for name in (label, id):
+        if name is not None:
+            _column(frame, name, data)
+    aside = {"label": label, "id": id}
+    started = time.perf_counter()
+    result = run(
+        _features(frame, aside),
+        None if label is None else _column(frame, label, data),
+        n_trials=trials,
+        objective=objective,
+        space=asked,
+        fixed={**preset(preset_name), **_given(options)},
+        storage=storage,
+        study_name=study_name,
+        timeout=None if timeout is None else _seconds(timeout),
+        n_workers=workers,
+        sampler=sampler,
+        prune=prune,
+        finalists=finalists,
+        device=device,
+        random_state=random_state,
+        verbose=not quiet,
+    )
+    result.best_estimator_.aside_ = aside
+    result.best_estimator_.save(out)
+    written = result.write(out / "tuning")
+    seconds = time.perf_counter() - started
+    if as_json:
+        print(json.dumps(_facts(result, out, storage, seconds)))
+        return
+    changed = _changes(result.best_config)
+    _say(result.summary())
+    _say(f"configuration: {changed or 'the default'}")
+    _say(
+        f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
+        f"study in {_without_password(storage)}"
+    )
+
+
+def _facts(result: TuningResult, out: Path, storage: str, seconds: float) -> dict[str, Any]:
+    states = [trial["state"] for trial in result.trials]
+    return {
+        "model": str(out),
+        "storage": _without_password(storage),
+        "trials": {state: states.count(state) for state in sorted(set(states))},
+        "objectives": list(result.objectives),
+        "best_trial": result.best_trial,
+        "best_config": result.best_config.as_dict(),
+        "finalists": result.finalists,
+        "summary": result.summary(),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _changes(config: Config) -> str:
+    """What differs from the default, in short."""
+    default = Config().as_dict()
+    told = []
+    for name, value in config.as_dict().items():
+        if value != default[name]:
+            told.append(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}")
+    return ", ".join(told)
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if found is None:
+        raise ValueError(f"--timeout must be a time such as 90s, 10m or 2h, however: {text!r}")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _read_space(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    if not path.is_file():
+        raise FileNotFoundError(f"--space: no such file: {path}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"--space: {path} is not TOML: {error}") from None
+
+
+def _searched(text: str) -> tuple[str, object]:
+    name, equals, told = text.partition("=")
+    if not equals or not told:
+        raise ValueError(
+            f"--search must be NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, however: {text!r}"
+        )
+    parts = told.split(":")
+    if len(parts) == 1:
+        return name, {"choices": [_value(part) for part in told.split(",")]}
+    if len(parts) > 3 or (len(parts) == 3 and parts[2] not in ("log", "linear")):
+        raise ValueError(f"--search: a range is LOW:HIGH or LOW:HIGH:log, however: {text!r}")
+    return name, {
+        "low": _value(parts[0]),
+        "high": _value(parts[1]),
+        "log": parts[2:] == ["log"],
+    }
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _without_password(storage: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)

@@ -1,0 +1,114 @@
+"""Objectives on real fits: no leaks, no loss weights, and every one of them alive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine
+
+from vicreg import VICReg
+from vicreg.config import Config
+from vicreg.metrics import silhouette
+from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
+
+X, Y = load_wine(return_X_y=True)
+LABELS = Y.astype(str)
+FAST = Config(n_components=8, hidden=(16,), projector=(16, 16), steps=30)
+
+
+@pytest.fixture(scope="module")
+def fits() -> Fits:
+    return Fits(Bench(X, LABELS, seed=0), FAST, seed=0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_is_a_finite_number_on_a_fit(name: str, fits: Fits) -> None:
+    score = OBJECTIVES[name].score(fits)
+    assert np.isfinite(score)
+    assert OBJECTIVES[name].score(fits) == score
+
+
+def test_rows_are_fitted_or_judged_and_never_both() -> None:
+    bench = Bench(X, LABELS, seed=3)
+    assert not set(bench.train) & set(bench.test)
+    assert len(bench.train) + len(bench.test) == len(X)
+    counts = (
+        np.unique(LABELS[bench.test], return_counts=True)[1]
+        / np.unique(LABELS, return_counts=True)[1]
+    )
+    assert counts == pytest.approx(np.full(3, 0.3), abs=0.03)
+
+
+def test_an_embedder_of_a_trial_has_not_seen_the_judged_rows() -> None:
+    bench = Bench(X, seed=0)
+    changed = X.copy()
+    changed[bench.test] = 1e3 * np.random.default_rng(0).normal(size=(len(bench.test), X.shape[1]))
+    one, other = (Fits(Bench(table, seed=0), FAST, seed=0).spaces()[0] for table in (X, changed))
+    assert np.array_equal(one, other)
+
+
+def test_a_blind_fit_has_not_seen_the_hidden_columns() -> None:
+    bench = Bench(X, seed=0)
+    changed = X.copy()
+    changed[:, bench.hidden] = np.random.default_rng(0).normal(size=(len(X), len(bench.hidden)))
+    one, other = (
+        Fits(Bench(table, seed=0), FAST, seed=0).spaces("blind")[0] for table in (X, changed)
+    )
+    assert len(bench.hidden) == round(X.shape[1] / 3)
+    assert np.array_equal(one, other)
+
+
+def test_hidden_columns_of_noise_cannot_be_predicted() -> None:
+    noise = np.random.default_rng(0).normal(size=(200, 12))
+    score = OBJECTIVES["hidden_columns"].score
+    assert score(Fits(Bench(noise, seed=0), FAST, seed=0)) < 0.05
+    assert score(Fits(Bench(X, seed=0), FAST, seed=0)) > 0.2
+
+
+def test_the_silhouette_is_that_of_an_estimator_fitted_on_the_same_rows(fits: Fits) -> None:
+    bench = fits.bench
+    embedder = fits.embedder()
+    model = VICReg(n_components=8, hidden=(16,), projector=(16, 16), steps=30, n_threads=1)
+    model.n_features_in_ = X.shape[1]
+    model._adopt(embedder, n_rows=len(bench.train))
+    expected = silhouette(model.transform(X[bench.test]), LABELS[bench.test])
+    assert OBJECTIVES["silhouette"].score(fits) == pytest.approx(expected)
+
+
+def test_unlabelled_rows_train_and_are_not_scored() -> None:
+    few = np.where(np.arange(len(X)) % 2 == 0, LABELS, "")
+    bench = Bench(X, few, seed=0)
+    train, test = bench.labelled
+    assert len(train) + len(test) == 89
+    assert len(bench.train) > len(train)
+    assert np.isfinite(OBJECTIVES["linear"].score(Fits(bench, FAST, seed=0)))
+
+
+@pytest.mark.parametrize(
+    ("names", "labelled", "words"),
+    [
+        (["loss"], True, "objective must be among silhouette, knn.*however: objective='loss'"),
+        (["knn"], False, "objective='knn' needs labels, however: y is None.*rankme"),
+        (["rankme", "rankme"], False, "each once"),
+        ([], False, "objectives must be some"),
+    ],
+)
+def test_bad_objectives_are_refused(names: list[str], labelled: bool, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        objectives_named(names, labelled=labelled)
+
+
+def test_too_few_columns_to_hide_any_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 4 columns that vary, however: 3"):
+        _ = Bench(X[:, :3], seed=0).hidden
+
+
+def test_categories_can_be_hidden_too() -> None:
+    pl = pytest.importorskip("polars")
+    from vicreg.sources import read
+
+    frame = pl.DataFrame(X[:, :4], schema=["a", "b", "c", "d"]).with_columns(
+        pl.Series("kind", [f"k{y}" for y in Y]), pl.Series("again", [f"m{y}" for y in Y])
+    )
+    score = OBJECTIVES["hidden_columns"].score(Fits(Bench(read(frame), seed=1), FAST, seed=0))
+    assert np.isfinite(score)

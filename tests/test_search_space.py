@@ -1,0 +1,104 @@
+"""What may be searched, and what is refused before the first trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+
+from vicreg.config import Config
+from vicreg.search_space import (
+    DEFAULT_SPACE,
+    Choice,
+    Range,
+    as_document,
+    draw,
+    search_space,
+    settings_of,
+    values_of,
+)
+
+
+def test_the_default_configuration_lies_in_the_default_space() -> None:
+    values = values_of(Config(), DEFAULT_SPACE)
+    assert set(values) == set(DEFAULT_SPACE)
+    assert Config(**settings_of(values)) == Config()
+
+
+def test_every_point_of_the_default_space_is_a_configuration() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(50):
+        drawn = draw(DEFAULT_SPACE, study.ask())
+        config = Config(**settings_of(drawn))
+        assert config.hidden == (drawn["hidden_width"],) * drawn["hidden_depth"]
+        assert config.betas == (drawn["beta1"], drawn["beta2"])
+        rates = config.swap + config.mask + config.noise
+        assert rates == pytest.approx(drawn["corruption_rate"])
+
+
+def test_a_given_range_replaces_the_default_and_a_value_fixes_the_argument() -> None:
+    space, fixed = search_space({"lam": {"low": 1, "high": 25}, "steps": 300})
+    assert space["lam"] == Range(1, 25)
+    assert fixed == {"steps": 300}
+    assert set(DEFAULT_SPACE) - set(space) == {"steps"}
+
+
+def test_fixing_a_field_takes_its_parts_out_of_the_search() -> None:
+    space, fixed = search_space(fixed={"hidden": (64, 32), "swap": 0.2})
+    assert not {"hidden_width", "hidden_depth", "corruption", "corruption_rate"} & set(space)
+    assert Config(**settings_of(fixed)).hidden == (64, 32)
+
+
+def test_a_space_without_the_default_gets_the_nearest_point() -> None:
+    space, _ = search_space({"lam": Range(50, 100), "skip": [False], "n_components": Range(8, 16)})
+    values = values_of(Config(), space)
+    assert (values["lam"], values["skip"], values["n_components"]) == (50, False, 16)
+
+
+def test_a_document_makes_the_same_space_again() -> None:
+    space, fixed = search_space({"lam": Range(1, 2), "swap": Range(0, 0.5)}, {"hidden": (8,)})
+    document = as_document(space, fixed)
+    again = search_space(document["searched"], {"hidden": tuple(document["fixed"]["hidden"])})
+    assert again == (space, fixed)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"lamda": Range(1, 2)}, "no argument 'lamda'; known are .*lam"),
+        ({"lam": {"low": 5, "high": 1}}, "lam: a range must not be empty.* low=5 is above high=1"),
+        ({"lam": {"low": 0, "high": 1, "log": True}}, "must start above 0, however: low=0"),
+        ({"lam": {"low": -1, "high": 1}}, "lam must be a finite number at least 0"),
+        ({"lr": {"low": "a", "high": 1}}, "bounds must be numbers, however: 'a'"),
+        ({"skip": []}, "a choice must not be empty"),
+        ({"skip": Range(0, 1)}, "skip takes a choice"),
+        ({"optimizer": ["sgd"]}, "optimizer must be one of 'adamw'"),
+        ({"hidden": [(8,), (8, 8)]}, "hidden_width, hidden_depth"),
+        ({"steps": Range(1.2, 1.8)}, "takes whole numbers; there is none"),
+        ({"hidden_width": Range(0, 4)}, "hidden must be an integer at least 1"),
+        ({"corruption": ["blur"]}, "corruption must be one of swap, mask"),
+        ({"lam": {"from": 1}}, "must have low, high and perhaps log, or choices"),
+        ({"lam": object()}, "an entry must be a Range"),
+        ({"lam": {"low": 1, "high": float("inf")}}, "must be finite"),
+    ],
+)
+def test_a_bad_space_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        search_space(given)
+
+
+def test_what_is_fixed_cannot_be_searched() -> None:
+    with pytest.raises(ValueError, match="lam is both searched and fixed, at 3"):
+        search_space({"lam": Range(1, 2)}, {"lam": 3})
+
+
+def test_nothing_to_search_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing to search"):
+        search_space(dict.fromkeys(DEFAULT_SPACE, 1))
+
+
+def test_a_choice_holds_plain_values_alone() -> None:
+    assert Choice([1, 2]).values == (1, 2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="numbers, texts and truth values"):
+        Choice((None,))  # type: ignore[arg-type]

@@ -1,0 +1,181 @@
+"""Studies on disk: resumed, mended, and never taken for another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from vicreg.studies import (
+    OWNER,
+    check_storage,
+    is_url,
+    open_storage,
+    open_study,
+    owner,
+    quiet_optuna,
+    release_dead,
+    sampler_for,
+)
+
+DOCUMENT = {"space": {"searched": {"lam": 1}}, "objectives": ["knn"], "seed": 0}
+
+
+def opened(storage: Path, document: dict[str, Any] = DOCUMENT) -> optuna.Study:
+    with quiet_optuna():
+        study, is_new = open_study(open_storage(storage), "vicreg", document, n_objectives=1)
+    assert is_new == (not study.trials and "seen" not in study.user_attrs)
+    study.set_user_attr("seen", True)
+    study.sampler = sampler_for("random", 1, 1, 0)
+    return study
+
+
+def run_a_trial(study: optuna.Study, value: float = 0.5) -> None:
+    def run(trial: optuna.Trial) -> float:
+        trial.suggest_float("lam", 0, 1)
+        return value
+
+    with quiet_optuna():
+        study.optimize(run, n_trials=1)
+
+
+def test_a_journal_is_made_and_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    run_a_trial(opened(path), 0.25)
+    assert opened(path).best_value == 0.25
+
+
+@pytest.mark.parametrize("cut", [1, 7, 20])
+def test_a_line_cut_short_by_a_crash_costs_that_line_alone(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.journal"
+    study = opened(path)
+    run_a_trial(study, 0.25)
+    whole = path.read_bytes()
+    study.set_user_attr("later", "lost")
+    last = path.read_bytes()[len(whole) :]
+    path.write_bytes(whole + last[:-cut])
+    again = opened(path)
+    run_a_trial(again, 0.5)
+    assert [trial.value for trial in opened(path).trials] == [0.25, 0.5]
+
+
+def test_a_users_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1,2", encoding="utf-8")  # no newline at the end
+    with pytest.raises(ValueError, match="no journal of studies: .*table.csv"):
+        open_storage(path)
+    assert path.read_text(encoding="utf-8") == "a,b\n1,2"
+
+
+def test_a_study_of_another_space_is_refused_with_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    opened(path)
+    with pytest.raises(
+        ValueError, match=r"made with another seed \(then 0, now 1\).*choose another study_name"
+    ):
+        opened(path, {**DOCUMENT, "seed": 1})
+    with pytest.raises(ValueError, match="another space: searched"):
+        opened(path, {**DOCUMENT, "space": {"searched": {"mu": 1}}})
+
+
+def test_a_strangers_study_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    with quiet_optuna():
+        run_a_trial(optuna.create_study(storage=open_storage(path), study_name="vicreg"))
+    with pytest.raises(ValueError, match="was not made by this package"):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("storage", "workers", "words"),
+    [
+        ("sqlite:///x.db", 2, "SQLite loses trials.*PostgreSQL, however: sqlite:///x.db"),
+        ("post gres://x", 1, "must be a path or a database URL, however: post gres://x"),
+        (Path("/"), 1, r"must be a file or a database URL, however: / \(folder\)"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_refused(storage: Any, workers: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_storage(storage, workers)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    pytest.importorskip("psycopg")
+    url = "postgresql://me:secret@127.0.0.1:9/none"
+    with pytest.raises(ConnectionError, match="cannot be reached") as caught:
+        open_storage(url)
+    assert "secret" not in str(caught.value)
+    assert "me:***@127.0.0.1:9" in str(caught.value)
+
+
+def test_an_unknown_database_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be a path or a database URL such as postgresql"):
+        open_storage("oracle9://here/there")
+
+
+def test_a_journal_in_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no folder .*nowhere; make it first"):
+        open_storage(tmp_path / "nowhere" / "a.journal")
+
+
+def test_one_process_with_sqlite_works(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    assert is_url(url)
+    check_storage(url, 1)
+    run_a_trial(opened(url), 0.75)  # type: ignore[arg-type]
+    assert opened(url).best_value == 0.75  # type: ignore[arg-type]
+
+
+def test_a_dead_processs_trial_is_failed_and_queued_again_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    study = opened(path)
+    done = subprocess.run(
+        [sys.executable, "-c", "from vicreg.studies import owner; print(owner())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for of in (done.stdout.strip(), owner()):
+        trial = study.ask()
+        trial.suggest_float("lam", 0, 1)
+        trial.set_user_attr(OWNER, of)
+    assert release_dead(study) == [0]
+    assert release_dead(study) == []
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["FAIL", "RUNNING", "WAITING"]  # this process is alive
+    again = study.ask()
+    assert again.suggest_float("lam", 0, 1) == study.trials[0].params["lam"]
+    assert again.user_attrs["retry_of"] == 0
+
+
+def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
+    study = opened(tmp_path / "a.journal")
+    for _ in range(4):
+        trial = study.ask()
+        trial.suggest_float("lam", 0, 1)
+        trial.set_user_attr(OWNER, f"{owner().rsplit(':', 1)[0]}:1")  # the number of another time
+        release_dead(study)
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 4
+
+
+def test_a_trial_of_another_machine_is_left_to_its_heartbeat(tmp_path: Path) -> None:
+    study = opened(tmp_path / "a.journal")
+    study.ask().set_user_attr(OWNER, f"elsewhere:boot:{os.getpid()}:1")
+    assert release_dead(study) == []
+
+
+def test_an_unknown_sampler_is_refused() -> None:
+    with pytest.raises(ValueError, match="sampler must be one of .*however: sampler='cma'"):
+        sampler_for("cma", 10, 1, 0)
+
+
+def test_small_budgets_get_a_gaussian_process() -> None:
+    with quiet_optuna():
+        assert isinstance(sampler_for("auto", 20, 1, 0), optuna.samplers.GPSampler)
+        assert isinstance(sampler_for("auto", 30, 1, 0), optuna.samplers.TPESampler)
+        assert isinstance(sampler_for("auto", 20, 2, 0), optuna.samplers.TPESampler)

@@ -1,0 +1,325 @@
+"""Tuning end to end: the default first, honest scores, workers that die, studies that go on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from sklearn.datasets import load_digits, load_wine
+
+from vicreg import InterruptedWarning, TuningResult, VICReg, tune
+from vicreg.embedder import fit_embedder
+from vicreg.studies import OWNER, open_storage, quiet_optuna
+
+X, Y = load_wine(return_X_y=True)
+SMALL = {"steps": 20, "n_components": 8, "hidden_width": 16, "projector_width": 16}
+
+
+@pytest.fixture(scope="module")
+def result() -> TuningResult:
+    return tune(X, Y, n_trials=6, space=SMALL, objective="knn", random_state=0, n_threads=1)
+
+
+def test_the_default_is_the_first_trial_and_runs_to_its_end(result: TuningResult) -> None:
+    first = result.trials[0]
+    assert first["default"]
+    assert first["state"] == "complete"
+    assert (first["lam"], first["nu"], first["skip"]) == (25, 0.2, True)
+    assert [trial["default"] for trial in result.trials].count(True) == 1
+
+
+def test_the_winner_is_chosen_on_rows_that_the_search_did_not_score(result: TuningResult) -> None:
+    fresh = {one["trial"]: one["fresh"][0] for one in result.finalists}
+    assert 0 in fresh
+    assert fresh[result.best_trial] == max(fresh.values())
+    assert result.best_estimator_.n_rows_ == len(X)
+    assert result.best_estimator_.transform(X).shape == (len(X), 8)
+
+
+def test_the_best_configuration_gives_the_best_estimator(result: TuningResult) -> None:
+    settings = result.best_config.as_dict()
+    seed = result.best_estimator_.random_state
+    again = VICReg(**settings, random_state=seed, n_threads=1).fit(X)
+    assert np.array_equal(again.transform(X), result.best_estimator_.transform(X))
+
+
+def test_the_same_seed_gives_the_same_study(result: TuningResult) -> None:
+    again = tune(X, Y, n_trials=6, space=SMALL, objective="knn", random_state=0, n_threads=1)
+    drop = {"seconds"}
+    assert [
+        {name: value for name, value in trial.items() if name not in drop} for trial in again.trials
+    ] == [
+        {name: value for name, value in trial.items() if name not in drop}
+        for trial in result.trials
+    ]
+
+
+def test_files_of_a_study_tell_the_same_as_the_study(result: TuningResult, tmp_path: Path) -> None:
+    written = {path.name for path in result.write(tmp_path / "out")}
+    assert {
+        "trials.csv",
+        "tuning.json",
+        "history-knn.svg",
+        "slice-knn.svg",
+        "curves.svg",
+    } <= written
+    with (tmp_path / "out" / "trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["knn"] or "nan") for row in rows] == pytest.approx(
+        [np.nan if trial["knn"] is None else trial["knn"] for trial in result.trials], nan_ok=True
+    )
+    document = json.loads((tmp_path / "out" / "tuning.json").read_text(encoding="utf-8"))
+    assert document["best_trial"] == result.best_trial
+    assert len(result.to_frame()) == len(result.trials)
+
+
+def test_without_labels_the_search_needs_none() -> None:
+    found = tune(X, n_trials=2, space=SMALL, random_state=0, finalists=0)
+    assert found.objectives == ("hidden_columns",)
+    assert all(trial["hidden_columns"] > 0 for trial in found.trials)
+
+
+def test_several_objectives_give_a_front() -> None:
+    found = tune(
+        X, Y, n_trials=5, space=SMALL, objective=["knn", "rankme"], random_state=0, sampler="random"
+    )
+    front = {trial.number for trial in found.study.best_trials}
+    values = {trial["number"]: (trial["knn"], trial["rankme"]) for trial in found.trials}
+    for number, own in values.items():
+        beaten = any(
+            all(a >= b for a, b in zip(other, own, strict=True)) and other != own
+            for other in values.values()
+        )
+        assert (number in front) == (not beaten)
+    assert found.best_trial in values
+
+
+def test_a_trial_that_diverges_is_recorded_and_the_study_goes_on() -> None:
+    # A huge step without clipping blows up; the default's learning rate does not.
+    found = tune(
+        X,
+        Y,
+        n_trials=8,
+        objective="knn",
+        space={**SMALL, "lr": [1e-3, 1e30]},
+        fixed={"clip_norm": 0.0, "batch_norm": False, "warmup": 0.0},
+        random_state=0,
+        sampler="random",
+    )
+    failed = [trial for trial in found.trials if trial["state"] == "fail"]
+    assert failed
+    assert all(trial["lr"] == 1e30 for trial in failed)
+    assert all("DivergenceError: the loss became NaN" in trial["cause"] for trial in failed)
+    assert found.trials[0]["state"] == "complete"
+
+
+def test_a_study_in_which_every_trial_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match="no trial .* succeeded. Causes: DivergenceError"):
+        tune(
+            X,
+            n_trials=1,
+            space={**SMALL, "lr": 1e30},
+            fixed={"clip_norm": 0.0, "batch_norm": False, "warmup": 0.0},
+            random_state=0,
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"n_trials": 0}, "n_trials must be an integer from 1, however: n_trials=0"),
+        ({"n_workers": 0}, "n_workers must be an integer from 1"),
+        ({"timeout": 0}, "timeout must be seconds above 0, or None, however: timeout=0"),
+        ({"y": Y[:-1]}, "one label for each of the 178 rows"),
+        ({"y": np.zeros(178)}, "at least two classes, however: 1"),
+        ({"objective": "knn"}, "needs labels, however: y is None"),
+        ({"objective": "loss"}, "objective must be among"),
+        ({"space": {"lam": {"low": 2, "high": 1}}}, "must not be empty"),
+        ({"sampler": "best"}, "sampler must be one of"),
+        ({"storage": "sqlite:///x.db", "n_workers": 2}, "SQLite loses trials"),
+    ],
+)
+def test_bad_arguments_are_refused_before_the_first_trial(
+    arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        tune(X, **{"space": SMALL, **arguments})
+
+
+def test_few_labels_of_one_class_are_refused() -> None:
+    labels = np.full(len(X), None, dtype=object)
+    labels[:2] = "a"
+    labels[-1] = "b"
+    with pytest.raises(ValueError, match="y has too few labels"):
+        tune(X, labels, objective="knn", space=SMALL)
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 10 rows.*however: 5"):
+        tune(X[:5], space=SMALL)
+
+
+def test_a_timeout_ends_the_search_and_not_the_trial() -> None:
+    found = tune(X, n_trials=50, space=SMALL, timeout=0.001, random_state=0, finalists=0)
+    assert [trial["state"] for trial in found.trials] == ["complete"]  # the default's
+
+
+def test_ctrl_c_keeps_finished_trials_and_queues_the_one_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    real = fit_embedder
+
+    def third_time(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    monkeypatch.setattr("vicreg.objectives.fit_embedder", third_time)
+    storage = tmp_path / "a.journal"
+    with pytest.warns(InterruptedWarning, match="the search ends here"):
+        found = tune(X, n_trials=9, space=SMALL, storage=storage, random_state=0, finalists=0)
+    states = [trial["state"] for trial in found.trials]
+    assert states[:3] == ["complete", "complete", "fail"]
+    assert states[3:] == ["waiting"]
+    again = tune(X, n_trials=1, space=SMALL, storage=storage, random_state=0, finalists=0)
+    assert [trial["state"] for trial in again.trials[:3]] == states[:3]
+    assert again.trials[3]["state"] in ("complete", "pruned")
+    assert again.trials[3]["lam"] == found.trials[2]["lam"]
+
+
+def running(journal: Path) -> list[optuna.trial.FrozenTrial]:
+    """Trials at work in a journal that others write."""
+    if not journal.exists() or not journal.stat().st_size:
+        return []
+    with quiet_optuna():
+        try:
+            study = optuna.load_study(study_name="vicreg", storage=open_storage(journal))
+        except KeyError:
+            return []
+    states = (optuna.trial.TrialState.RUNNING,)
+    return [t for t in study.get_trials(deepcopy=False, states=states) if OWNER in t.user_attrs]
+
+
+def started(tmp_path: Path, *options: str) -> tuple[subprocess.Popen[str], Path]:
+    """A search on digits in a process of its own, in the middle of a trial."""
+    data = tmp_path / "digits.csv"
+    if not data.exists():
+        np.savetxt(
+            data,
+            load_digits().data,
+            delimiter=",",
+            header=",".join(f"p{i}" for i in range(64)),
+            comments="",
+            fmt="%d",
+        )
+    arguments = ["tune", str(data), "--out", str(tmp_path / "model"), "--steps", "80", "-q"]
+    arguments += ["--finalists", "0", "--n-components", "16", "--hidden", "32"]
+    arguments += ["--projector", "32", "--no-prune"]
+    arguments += ["--sampler", "tpe", *options]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from vicreg.cli import main; main()", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return process, tmp_path / "model.journal"
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 120) -> Any:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = condition()
+        if found:
+            return found
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("it did not come to that")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
+    process, journal = started(tmp_path, "--trials", "5", "--workers", "2")
+    victim = wait_for(lambda: running(journal), process)[0]
+    os.kill(int(victim.user_attrs[OWNER].split(":")[2]), signal.SIGKILL)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    with quiet_optuna():
+        study = optuna.load_study(study_name="vicreg", storage=open_storage(journal))
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("COMPLETE") == 5, states
+    assert states.count("FAIL") == 1
+    (retry,) = [trial for trial in study.trials if "retry_of" in trial.user_attrs]
+    assert victim.params.items() <= retry.params.items()  # it may not have had all of them
+    assert retry.state.name == "COMPLETE"
+    assert "model" in out
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    process, journal = started(tmp_path, "--trials", "20")
+    wait_for(lambda: [t for t in running(journal) if t.number == 2], process)
+    process.kill()
+    process.communicate()
+    with quiet_optuna():
+        before = optuna.load_study(study_name="vicreg", storage=open_storage(journal)).trials
+    process, _ = started(tmp_path, "--trials", "2", "--json")
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    with quiet_optuna():
+        after = optuna.load_study(study_name="vicreg", storage=open_storage(journal)).trials
+    finished = [trial for trial in before if trial.state.is_finished()]
+    assert len(finished) >= 2
+    assert [t.values for t in after[: len(finished)]] == [t.values for t in finished]
+    cut = before[len(finished)]
+    assert after[cut.number].state.name == "FAIL"
+    (retry,) = [trial for trial in after if trial.user_attrs.get("retry_of") == cut.number]
+    assert cut.params.items() <= retry.params.items()  # it may not have had all of them
+    assert json.loads(out)["trials"] == {"complete": len(finished) + 2, "fail": 1}
+
+
+@pytest.mark.slow
+def test_optuna_dashboard_loads_the_study(tmp_path: Path) -> None:
+    pytest.importorskip("optuna_dashboard")
+    journal = tmp_path / "a.journal"
+    tune(X, n_trials=2, space=SMALL, storage=journal, random_state=0, finalists=0)
+    code = (
+        "import sys; from wsgiref.simple_server import make_server, WSGIRequestHandler\n"
+        "from optuna_dashboard import wsgi\n"
+        "from optuna.storages import JournalStorage\n"
+        "from optuna.storages.journal import JournalFileBackend\n"
+        "class Quiet(WSGIRequestHandler):\n    def log_message(self, *a): pass\n"
+        "app = wsgi(JournalStorage(JournalFileBackend(sys.argv[1])))\n"
+        "server = make_server('127.0.0.1', 0, app, handler_class=Quiet)\n"
+        "print(server.server_port, flush=True); server.serve_forever()"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, str(journal)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=30) as answer:
+            studies = json.load(answer)["study_summaries"]
+        assert [study["study_name"] for study in studies] == ["vicreg"]
+        number = studies[0]["study_id"]
+        address = f"http://127.0.0.1:{port}/api/studies/{number}?after=0"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert len(json.load(answer)["trials"]) == 2
+    finally:
+        server.kill()
+        server.communicate()
