@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,8 @@ SMALL_BUDGET = 25
 HEARTBEAT, GRACE = 10, 40
 #: How often a trial whose worker died is tried again.
 MOST_RETRIES = 3
+#: How often a database is opened in which another process makes the same tables.
+MOST_RACES = 10
 DOCUMENT = "vicreg"
 JOURNAL_START = b'{"op_code":'
 OWNER, RETRY_OF = "owner", "retry_of"
@@ -281,17 +284,15 @@ def _database(url: str) -> BaseStorage:
     if url.startswith("postgresql://"):
         url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return RDBStorage(
-                url,
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(
-                    max_retry=MOST_RETRIES
-                ),
-                engine_kwargs={} if url.startswith("sqlite") else {"pool_pre_ping": True},
-            )
+        for patience in reversed(range(MOST_RACES)):
+            try:
+                return _tables(url)
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+                # Another process makes the same tables at this moment; next time they are there.
+                if not patience:
+                    raise
+                time.sleep(0.3)
+        raise AssertionError
     except ImportError as error:
         hint = 'pip install "vicreg[postgresql]"' if "psycopg" in str(error) else "install it"
         raise ValueError(f"storage: the database's driver is missing ({error}); {hint}") from None
@@ -303,6 +304,18 @@ def _database(url: str) -> BaseStorage:
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise ConnectionError(f"storage {_shown(url)} cannot be reached: {reason}") from None
+
+
+def _tables(url: str) -> BaseStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            url,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MOST_RETRIES),
+            engine_kwargs={} if url.startswith("sqlite") else {"pool_pre_ping": True},
+        )
 
 
 def _shown(url: object) -> str:
