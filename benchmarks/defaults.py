@@ -24,14 +24,19 @@ from vicreg.metrics import LabelledSplit, knn_accuracy, linear_accuracy, silhoue
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
+    "before": {
+        "n_components": 128,
+        "detail_share": 0.0,
+        "swap": 0.3,
+        "sides": "both",
+        "nu": 0.2,
+    },
     "nu=1 (paper)": {"nu": 1.0},
-    "nu=0.5": {"nu": 0.5},
-    "nu=0.1": {"nu": 0.1},
-    "lam=100, nu=1": {"lam": 100.0, "nu": 1.0},
+    "nu=0.2": {"nu": 0.2},
     "no skip": {"skip": False},
-    "swap=0.5": {"swap": 0.5},
-    "mask=0.3, no swap": {"swap": 0.0, "mask": 0.3},
-    "64 components": {"n_components": 64},
+    "one side": {"sides": "one"},
+    "no details": {"n_components": 128, "detail_share": 0.0},
+    "128 components": {"n_components": 128},
     "no early stop": {"validation_fraction": 0.0},
     "paper preset": {"preset": "paper"},
 }

@@ -106,6 +106,7 @@ def main() -> None:
         X = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
         model = VICReg(
             n_components=width,
+            detail_share=0,
             hidden=hidden,
             projector=(64,),
             steps=2,

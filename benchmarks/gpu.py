@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from step import SHAPES, products, training_step
+from step import SHAPES, plain, products, training_step
 from timing import machine
-from vicreg.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +70,7 @@ def main() -> None:
     print("| columns; encoder; projector; batch | GPU ms | share of rate | gaps | CPU ms | ratio |")
     print("|---|---|---|---|---|---|")
     for columns, (*hidden, width), projector, batch in [*SHAPES, WIDE]:
-        config = Config(
-            hidden=tuple(hidden), n_components=width, projector=projector, batch_size=batch
-        )
+        config = plain(hidden, width, projector, batch)
         flops = sum(2 * len(a) * a.shape[1] * b.shape[1] for a, b in products(columns, config))
         step = training_step(columns, config, bfloat16=True, device=cuda)
         seconds = seconds_of(step, options.rounds)

@@ -163,6 +163,7 @@ def fit_with(
     try:
         with fastest_float32(2 * config.batch_size * embedder.network.largest_layer):
             _train(module, rows, held_out, embedder, config, generator)
+            embedder.add_details(rows, generator)
     finally:
         torch.set_num_threads(threads)
     return embedder
@@ -270,7 +271,7 @@ class Denoiser(nn.Module):
         self.cardinalities: Sequence[int] = embedder.table.cardinalities
         self.encoders = embedder.network.encoders
         told = self.n_numbers + sum(self.cardinalities)
-        self.decoder = nn.Linear(embedder.config.n_components, told)
+        self.decoder = nn.Linear(embedder.config.n_learnt, told)
 
     def forward(self, views: Rows) -> Tensor:
         view1, view2 = views.halves()

@@ -66,6 +66,9 @@ def vicreg(table: Table, steps: int) -> Trained:
 
     model = VICReg(
         n_components=COMPONENTS,
+        detail_share=0,
+        swap=SWAP,
+        sides="both",
         hidden=(HIDDEN,),
         projector=(PROJECTOR,) * 3,
         steps=steps,

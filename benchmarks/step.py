@@ -27,7 +27,7 @@ from vicreg.table import TableEncoder
 from vicreg.views import corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: Columns, encoder widths, projector widths, batch.
 SHAPES = [
@@ -38,6 +38,19 @@ SHAPES = [
     (2000, (1024, 128), (2048,) * 3, 256),
 ]
 ROWS = 4096
+
+
+def plain(hidden: Sequence[int], width: int, projector: tuple[int, ...], batch: int) -> Config:
+    """An encoder and projector of these widths, without details; both views corrupted."""
+    return Config(
+        hidden=tuple(hidden),
+        n_components=width,
+        projector=projector,
+        batch_size=batch,
+        detail_share=0,
+        swap=0.3,
+        sides="both",
+    )
 
 
 def products(columns: int, config: Config) -> list[tuple[Tensor, Tensor]]:
@@ -115,9 +128,7 @@ def main() -> None:
         print("(quartiles) | float32 / floor | auto / floor |")
         print("|---|---|---|---|---|---|---|")
         for columns, (*hidden, width), projector, batch in SHAPES:
-            config = Config(
-                hidden=tuple(hidden), n_components=width, projector=projector, batch_size=batch
-            )
+            config = plain(hidden, width, projector, batch)
             factors = products(columns, config)
             flops = sum(2 * len(left) * left.shape[1] * right.shape[1] for left, right in factors)
             work = 2 * batch * largest_layer(columns, config)

@@ -17,10 +17,12 @@ ORDER = [
     *(
         "quantiles",
         "neighbours",
+        "coherence",
         "columns",
         "table",
         "batches",
         "inference",
+        "details",
         "collapse",
         "step",
         "training",

@@ -20,6 +20,8 @@ WRONG: list[tuple[str, Any]] = [
     ("hidden", 16),
     ("projector", (8, -1)),
     ("projector", "256"),
+    ("detail_share", 1.1),
+    ("detail_scale", -0.1),
     ("skip", 1),
     ("batch_norm", "yes"),
     ("final_relu", None),

@@ -34,6 +34,8 @@ SMALL: dict[str, Any] = {
     "projector": (16, 16),
     "batch_size": 64,
     "steps": 60,
+    "swap": 0.3,
+    "sides": "both",
 }
 
 

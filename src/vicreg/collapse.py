@@ -33,7 +33,7 @@ class Deviations(NamedTuple):
         """Of the first views' projection, over all batches of views, and of the rows' embedding."""
         network.eval()
         projection = torch.cat([network(views)[0] for views in batches])
-        return cls(projection.std(dim=0), network.embed(rows).std(dim=0))
+        return cls(projection.std(dim=0), network.learnt(rows).std(dim=0))
 
 
 def warn_of_collapse(
@@ -61,7 +61,7 @@ def warn_of_collapse(
         dead = int(((after < floor) & (after < before / 2)).sum())
         if dead > len(after) // 10:
             findings.append(f"{dead} of {len(after)} dimensions of the {name} are dead")
-    if ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * config.n_components:
+    if ranks[-1] < 0.5 * ranks[0] and ranks[-1] < 0.1 * config.n_learnt:
         findings.append(f"its effective rank fell from {ranks[0]:.1f} to {ranks[-1]:.1f}")
     if findings:
         message = f"the embedding collapses: {'; '.join(findings)}. {_cause(config)}"

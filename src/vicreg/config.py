@@ -10,6 +10,9 @@ from typing import Any, Literal, Protocol
 
 __all__ = ["PRESETS", "Config", "config_from", "preset"]
 
+#: Components that are learnt before any is a detail.
+FEWEST_LEARNT = 16
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -23,8 +26,13 @@ class Config:
         Widths of the encoder's hidden layers; empty for a single dense layer.
     projector
         Widths of the projector's layers, the last one the projection's; empty for no projector.
+    detail_share
+        Share of the components that are details: no gradient trains them, see
+        :mod:`vicreg.details`. The first 16 components are always learnt ones.
+    detail_scale
+        Standard deviation of all details together, in units of that of the learnt components.
     skip
-        Add a linear map from the input straight to the embedding.
+        Add a linear map from the input straight to the learnt components.
     batch_norm
         Batch normalisation in hidden layers.
     final_relu
@@ -35,13 +43,15 @@ class Config:
     normal_scores
         Give the networks every number twice: standardised, and as its normal score.
     swap
-        Share of entries that a view takes from another row of the same column.
+        Share of entries that a corrupted view takes from another row of the same column; with
+        ``sides="auto"`` the share in which the two views differ.
     mask
         Share of entries that a view replaces by the column's mean (or the unknown category).
     noise
         Standard deviation of the Gaussian noise that a view adds, in units of the column's own.
     sides
-        Whether both views are corrupted, or only the second.
+        Whether both views are corrupted, or only the second. ``"auto"`` follows from how much the
+        columns tell about each other, see :mod:`vicreg.coherence`.
     neighbours
         Near rows of the table that a second view may be made of; 0 for the row itself only.
     near_share
@@ -80,23 +90,25 @@ class Config:
         Evaluations without a better held-out loss before the fit stops; 0 for never.
     """
 
-    n_components: int = 128
+    n_components: int = 256
     hidden: tuple[int, ...] = (256,)
     projector: tuple[int, ...] = (256, 256, 256)
+    detail_share: float = 0.5
+    detail_scale: float = 0.1
     skip: bool = True
     batch_norm: bool = True
     final_relu: bool = False
     shared_weights: bool = True
     normal_scores: bool = False
-    swap: float = 0.3
+    swap: float = 0.5
     mask: float = 0.0
     noise: float = 0.0
-    sides: Literal["both", "one"] = "both"
+    sides: Literal["auto", "both", "one"] = "auto"
     neighbours: int = 0
     near_share: float = 0.5
     lam: float = 25.0
     mu: float = 25.0
-    nu: float = 0.2
+    nu: float = 0.1
     gamma: float = 1.0
     eps: float = 1e-4
     steps: int = 1500
@@ -123,6 +135,17 @@ class Config:
         for beta in self.betas:
             _number(0, 1, include_high=False)("betas", beta)
 
+    @property
+    def n_details(self) -> int:
+        """Components that are details."""
+        most = max(0, self.n_components - FEWEST_LEARNT)
+        return min(round(self.detail_share * self.n_components), most)
+
+    @property
+    def n_learnt(self) -> int:
+        """Components that training makes."""
+        return self.n_components - self.n_details
+
     def as_dict(self) -> dict[str, Any]:
         """Field names and values, ready for JSON."""
         return dataclasses.asdict(self)
@@ -133,10 +156,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     # NOTE[DIFF] The paper's projector has three layers of 8192 units for images; a table's
     # embedding is a twentieth of a ResNet's.
     "paper": {
+        "n_components": 128,
         "nu": 1.0,
         "hidden": (512,),
         "projector": (1024, 1024, 1024),
+        "detail_share": 0.0,
         "skip": False,
+        "swap": 0.3,
+        "sides": "both",
         "optimizer": "lars",
         "lr": 0.2,
         "weight_decay": 1e-6,
@@ -148,11 +175,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_components": 50,
         "hidden": (),
         "projector": (100,),
+        "detail_share": 0.0,
         "skip": False,
         "batch_norm": False,
         "final_relu": True,
         "shared_weights": False,
         "swap": 0.0,
+        "sides": "both",
         "nu": 1.0,
         "eps": 0.01,
         "steps": 300,
@@ -264,6 +293,8 @@ class _OneOf:
 _FLAG = _OneOf((True, False))
 _RULES: dict[str, _Rule] = {
     "n_components": _number(1, whole=True),
+    "detail_share": _number(0, 1),
+    "detail_scale": _number(0),
     "skip": _FLAG,
     "batch_norm": _FLAG,
     "final_relu": _FLAG,
@@ -272,7 +303,7 @@ _RULES: dict[str, _Rule] = {
     "swap": _number(0, 1),
     "mask": _number(0, 1),
     "noise": _number(0),
-    "sides": _OneOf(("both", "one")),
+    "sides": _OneOf(("auto", "both", "one")),
     "neighbours": _number(0, whole=True),
     "near_share": _number(0, 1),
     "lam": _number(0),

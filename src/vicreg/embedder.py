@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from vicreg.coherence import coherence, corrupted_sides
+from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.config import Config
+    from vicreg.networks import Rows
     from vicreg.sources import Source
     from vicreg.training import Moment
 
@@ -50,6 +53,16 @@ class Embedder:
     n_threads: int = 1
     #: What the networks were trained in, ``"float32"`` or ``"bfloat16"``.
     precision: str = "float32"
+
+    def add_details(self, rows: Rows, generator: torch.Generator) -> None:
+        """Set the details of the network as it is now, from training rows on its device."""
+        fit_details(
+            self.network,
+            rows,
+            self.table.cardinalities,
+            scale=self.config.detail_scale,
+            generator=generator,
+        )
 
     def embed(self, source: Source) -> NDArray[np.float32]:
         """Embedding (rows, n_components) of a table with the fitted columns."""
@@ -131,6 +144,13 @@ def fit_embedder(
         )
         config = replace(config, batch_size=len(rows))
 
+    layout = table.layout.to(place)
+    if config.sides == "auto":
+        with fastest_float32(math.inf):
+            own = torch.Generator(place).manual_seed(seed)
+            of_table = coherence(rows, layout, table.cardinalities, own)
+        sides, swap = corrupted_sides(of_table, config.swap)
+        config = replace(config, sides=sides, swap=swap)
     network = build_network(table, config, seed).to(place)
     work = 2 * config.batch_size * network.largest_layer
     threads = n_threads if n_threads is not None else _enough_threads(work)
@@ -139,6 +159,7 @@ def fit_embedder(
         config, table, network, History(), notes, threads, "bfloat16" if bfloat16 else "float32"
     )
     if untrained:
+        embedder.add_details(rows, generator)
         return embedder
     near = None
     if config.neighbours:
@@ -160,7 +181,7 @@ def fit_embedder(
             network,
             rows,
             held_out,
-            table.layout.to(place),
+            layout,
             corruption(swap=config.swap, mask=config.mask, noise=config.noise),
             config,
             generator=generator,
@@ -168,6 +189,7 @@ def fit_embedder(
             bfloat16=bfloat16,
             observe=told,
         )
+        embedder.add_details(rows, generator)
     if embedder.history.stopped == "early":
         notes.append(
             f"stopped early at step {embedder.history.moments[-1].step} of {config.steps}: "
@@ -195,16 +217,17 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
                 table.n_numbers,
                 table.cardinalities,
                 hidden=config.hidden,
-                n_components=config.n_components,
+                n_components=config.n_learnt,
                 batch_norm=config.batch_norm,
                 final_relu=config.final_relu,
                 skip=config.skip,
+                n_details=config.n_details,
             )
             for _ in range(branches)
         ]
         projectors = [
             projector(
-                config.n_components,
+                config.n_learnt,
                 config.projector,
                 batch_norm=config.batch_norm,
                 final_relu=config.final_relu,

@@ -40,14 +40,21 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     Parameters
     ----------
-    n_components : int, default 128
+    n_components : int, default 256
         Width of the embedding.
     hidden : sequence of int
         Widths of the encoder's hidden layers.
     projector : sequence of int
         Widths of the projector's layers.
+    detail_share : float
+        Share of the components that are details: the row itself and the encoder's last hidden
+        layer, as a random rotation of their first principal components. They stand behind the
+        learnt components, of which there are at least 16.
+    detail_scale : float
+        How large the details are beside the learnt components: small ones leave distances alone,
+        and a model that standardises its inputs reads them all the same.
     skip : bool
-        Add a linear map from the input straight to the embedding.
+        Add a linear map from the input straight to the learnt components.
     batch_norm : bool
         Batch normalisation in hidden layers.
     final_relu : bool
@@ -60,8 +67,10 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Shares of entries that a view replaces: by another row's value, by the column's mean.
     noise : float
         Standard deviation of added noise, in units of the column's own.
-    sides : {"both", "one"}
-        Which views are corrupted.
+    sides : {"auto", "both", "one"}
+        Which views are corrupted: both, the second only, or by a rule: both where the columns
+        tell much about each other, each at a lower rate, so that the views differ in ``swap`` of
+        the entries either way.
     neighbours : int
         Near rows of the table that a row's second view may be made of; 0 for the row alone.
     near_share : float
@@ -126,24 +135,26 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     def __init__(
         self,
-        n_components: int = 128,
+        n_components: int = 256,
         *,
         hidden: Sequence[int] = (256,),
         projector: Sequence[int] = (256, 256, 256),
+        detail_share: float = 0.5,
+        detail_scale: float = 0.1,
         skip: bool = True,
         batch_norm: bool = True,
         final_relu: bool = False,
         shared_weights: bool = True,
         normal_scores: bool = False,
-        swap: float = 0.3,
+        swap: float = 0.5,
         mask: float = 0.0,
         noise: float = 0.0,
-        sides: Literal["both", "one"] = "both",
+        sides: Literal["auto", "both", "one"] = "auto",
         neighbours: int = 0,
         near_share: float = 0.5,
         lam: float = 25.0,
         mu: float = 25.0,
-        nu: float = 0.2,
+        nu: float = 0.1,
         gamma: float = 1.0,
         eps: float = 1e-4,
         steps: int = 1500,
@@ -166,6 +177,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.n_components = n_components
         self.hidden = hidden
         self.projector = projector
+        self.detail_share = detail_share
+        self.detail_scale = detail_scale
         self.skip = skip
         self.batch_norm = batch_norm
         self.final_relu = final_relu

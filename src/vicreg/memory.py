@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from vicreg.details import MOST_ROWS
 from vicreg.embedder import build_network, held_out_rows
 from vicreg.inference import BLOCK
 from vicreg.precision import bfloat16_pays
@@ -28,13 +29,15 @@ class MemoryEstimate:
 
     ``table`` is the encoded table; ``views`` what batches, donors and held-out rows hold of it;
     ``parameters`` weights, gradients, the optimiser's two moments, the best weights and casts;
-    ``activations`` what a step keeps for its gradient.
+    ``activations`` what a step keeps for its gradient; ``details`` what their principal components
+    are taken of, after training.
     """
 
     table: int
     views: int
     parameters: int
     activations: int
+    details: int
     encoding: int
     transform: int
 
@@ -44,7 +47,7 @@ class MemoryEstimate:
 
         Measured: of what the one frees, the other finds some three quarters to use again.
         """
-        training = self.views + self.parameters + self.activations
+        training = max(self.views + self.parameters + self.activations, self.details)
         smaller, larger = sorted((self.encoding, training))
         return self.table + larger + smaller // 4 + FIXED
 
@@ -82,10 +85,11 @@ def estimate_memory(
         network = build_network(table, config, seed=0)
     work = 2 * batch * network.largest_layer
     narrow = 2 if bfloat16_pays(torch.device("cpu"), work) else 4
-    n_weights = sum(one.numel() for one in network.parameters())
+    n_weights = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    n_set = sum(one.numel() for one in network.parameters() if not one.requires_grad)
     branches = len(network.encoders)
 
-    widths = [*config.hidden, config.n_components, *config.projector]
+    widths = [*config.hidden, config.n_learnt, *config.projector]
     hidden = [*config.hidden, *config.projector[:-1]]
     # Kept for the gradient: every layer's input; what normalisation reads and what ReLU writes.
     kept = sum(widths) + sum(hidden) * (2 if config.batch_norm else 1)
@@ -97,15 +101,17 @@ def estimate_memory(
     in_block = min(entries, max(n_rows, BLOCK) * row // 4)
     rows_of_block = min(n_rows, max(BLOCK, entries * 4 // max(1, row)))
     of_encoder = widths[: len(config.hidden) + 1]
+    of_details = table.n_numbers + sum(table.cardinalities) + sum(config.hidden[-1:])
     places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
     return MemoryEstimate(
         table=n_rows * row,
         views=4 * batch * row + places + 2 * held_out * row + 2 * batch * (row // 4) * narrow,
-        parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)),
+        parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
         activations=2 * batch * kept * narrow + of_loss + largest,
+        details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2 if n_set else 0,
         encoding=in_block * 8 * 3,  # float64, and two steps towards its moments
         transform=n_rows * config.n_components * 4
         + in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
-        + BLOCK * sum(of_encoder) * 4 * 2 * branches,
+        + BLOCK * (sum(of_encoder) + config.n_details) * 4 * 2 * branches,
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from vicreg.networks import Rows
 
-__all__ = ["near_rows"]
+__all__ = ["dense", "near_rows"]
 
 #: Rows among which neighbours are looked for, at the most: the cost is this times the rows.
 MOST_CANDIDATES = 20_000
@@ -54,7 +54,7 @@ def near_rows(
     if n_rows > MOST_CANDIDATES:
         order = torch.randperm(n_rows, device=device, generator=generator)
         chosen = order[:MOST_CANDIDATES].sort().values
-    candidates = _dense(rows.take(chosen), cardinalities)
+    candidates = dense(rows.take(chosen), cardinalities)
     squares = candidates.square().sum(dim=1)
     count = min(count, len(chosen) - 1)
     found = []
@@ -62,14 +62,15 @@ def near_rows(
         here = torch.arange(start, min(start + BLOCK, n_rows), device=device)
         # The row's own square is the same for all candidates.
         distances = torch.addmm(
-            squares, _dense(rows.take(here), cardinalities), candidates.T, alpha=-2
+            squares, dense(rows.take(here), cardinalities), candidates.T, alpha=-2
         )
         distances.masked_fill_(here.unsqueeze(1) == chosen, torch.inf)
         found.append(chosen[distances.topk(count, largest=False).indices])
     return torch.cat(found)
 
 
-def _dense(rows: Rows, cardinalities: Sequence[int]) -> Tensor:
+def dense(rows: Rows, cardinalities: Sequence[int]) -> Tensor:
+    """Numbers beside one-hot codes (n, p + the sum of the cardinalities)."""
     one_hot = [
         F.one_hot(rows.codes[:, place].long(), cardinality).to(rows.numbers.dtype)
         for place, cardinality in enumerate(cardinalities)

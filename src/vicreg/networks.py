@@ -18,7 +18,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Encoder", "JointEmbedding", "Rows", "TableLinear", "projector"]
+__all__ = ["Details", "Encoder", "JointEmbedding", "Rows", "TableLinear", "projector"]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,47 @@ class TableLinear(nn.Module):
         return torch.addmm(of_codes, rows.numbers, self.weight.T)
 
 
+class Details(nn.Module):
+    """A linear map of a row and of the last hidden layer, which no gradient trains.
+
+    :func:`vicreg.details.fit_details` sets it after training; until then it gives zeros.
+
+    Parameters
+    ----------
+    n_numbers, cardinalities
+        The table, see :class:`TableLinear`.
+    n_hidden : int
+        Width of the last hidden layer; 0 if there is none.
+    n_details : int
+        Width of the result, r.
+
+    Shape
+    -----
+    - rows: :class:`Rows` of n rows
+    - hidden: ``(n, n_hidden)``
+    - output: ``(n, r)``
+    """
+
+    def __init__(
+        self, n_numbers: int, cardinalities: Sequence[int], n_hidden: int, n_details: int
+    ) -> None:
+        super().__init__()
+        self.of_row = TableLinear(n_numbers, cardinalities, n_details)
+        self.of_hidden = nn.Linear(n_hidden, n_details, bias=False) if n_hidden else None
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+            parameter.requires_grad_(False)
+
+    def forward(self, rows: Rows, hidden: Tensor) -> Tensor:
+        told: Tensor = self.of_row(rows)
+        return told if self.of_hidden is None else told + self.of_hidden(hidden)
+
+
 class Encoder(nn.Module):
     """The network that is kept: rows of a table to their embedding.
+
+    Training sees the learnt components, which calling the module gives; :meth:`embed` puts the
+    details beside them.
 
     Parameters
     ----------
@@ -123,14 +162,16 @@ class Encoder(nn.Module):
     hidden : sequence of int
         Widths of the hidden layers, each linear, batch normalisation (if asked for), ReLU.
     n_components : int
-        Width of the embedding, k.
+        Width of what is learnt, k.
     batch_norm, final_relu, skip : bool
         See :class:`vicreg.config.Config`.
+    n_details : int
+        Width of the details, r, see :class:`Details`.
 
     Shape
     -----
     - rows: :class:`Rows` of n rows
-    - output: ``(n, k)``
+    - output: ``(n, k)``, of ``embed`` ``(n, k + r)``
 
     Examples
     --------
@@ -151,6 +192,7 @@ class Encoder(nn.Module):
         batch_norm: bool = True,
         final_relu: bool = False,
         skip: bool = False,
+        n_details: int = 0,
     ) -> None:
         super().__init__()
         widths = [*hidden, n_components]
@@ -164,12 +206,36 @@ class Encoder(nn.Module):
         self.skip = (
             TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
         )
+        self.n_hidden = hidden[-1] if hidden else 0
+        self.details = (
+            Details(n_numbers, cardinalities, self.n_hidden, n_details) if n_details else None
+        )
+        # Where the last hidden layer ends: what follows is linear, and a ReLU if asked for.
+        self._after_hidden = len(layers) - (1 + final_relu) if hidden else 0
 
     def forward(self, rows: Rows) -> Tensor:
-        embedding: Tensor = self.rest(self.first(rows))
-        if self.skip is not None:
-            embedding = embedding + self.skip(rows)
-        return embedding
+        return self._learnt(rows, self.hidden(rows))
+
+    def hidden(self, rows: Rows) -> Tensor:
+        """The last hidden layer's output; without hidden layers that of the first linear map."""
+        hidden: Tensor = self.first(rows)
+        for layer in list(self.rest)[: self._after_hidden]:
+            hidden = layer(hidden)
+        return hidden
+
+    def embed(self, rows: Rows) -> Tensor:
+        """The learnt components and the details (n, k + r)."""
+        hidden = self.hidden(rows)
+        learnt = self._learnt(rows, hidden)
+        if self.details is None:
+            return learnt
+        return torch.cat([learnt, self.details(rows, hidden)], dim=1)
+
+    def _learnt(self, rows: Rows, hidden: Tensor) -> Tensor:
+        learnt = hidden
+        for layer in list(self.rest)[self._after_hidden :]:
+            learnt = layer(learnt)
+        return learnt if self.skip is None else learnt + self.skip(rows)
 
 
 def projector(
@@ -210,7 +276,8 @@ class JointEmbedding(nn.Module):
     -----
     - ``forward(views)``: of 2n rows, all first views before all second ones, two projections
       ``(n, d)``
-    - ``embed(rows)``: ``(n, k)``
+    - ``learnt(rows)``: ``(n, k)``
+    - ``embed(rows)``: ``(n, k + r)``, with r details
     """
 
     def __init__(self, encoders: Sequence[Encoder], projectors: Sequence[nn.Module]) -> None:
@@ -236,13 +303,23 @@ class JointEmbedding(nn.Module):
         """Entries of the largest weight matrix: what a row costs at its dearest layer."""
         return max(p.numel() for p in self.parameters() if p.dim() == 2)
 
+    def learnt(self, rows: Rows) -> Tensor:
+        """What training sees of rows (n, k): the encoder's output, or the mean of the two's."""
+        return _mean([encoder(rows) for encoder in self.encoders])
+
     def embed(self, rows: Rows) -> Tensor:
-        """Embedding of rows (n, k): the encoder's output, or the mean of the two encoders'."""
-        first, *others = self.encoders
-        embedding: Tensor = first(rows)
-        for encoder in others:
-            embedding = embedding + encoder(rows)
-        return embedding / len(self.encoders) if others else embedding
+        """Embedding of rows (n, k + r): the same, with the details."""
+        return _mean([encoder.embed(rows) for encoder in self._encoders])
+
+    @property
+    def _encoders(self) -> list[Encoder]:
+        return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
+
+
+def _mean(outputs: Sequence[Tensor]) -> Tensor:
+    first, *others = outputs
+    total = sum(others, first)
+    return total / len(outputs) if others else first
 
 
 def _between(width: int, *, batch_norm: bool) -> list[nn.Module]:

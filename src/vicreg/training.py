@@ -225,7 +225,7 @@ def _evaluate(network: JointEmbedding, trial: _Trial, weights: LossWeights) -> t
         z1, z2 = network(views)
         losses.append(closed_form_loss(z1, z2, weights).total)
     loss = float(torch.stack(losses).mean())
-    embedding = network.embed(trial.rows)
+    embedding = network.learnt(trial.rows)
     finite = bool(torch.isfinite(embedding).all())
     rank = effective_rank(embedding.cpu().numpy()) if finite else 0.0
     return loss if math.isfinite(loss) else math.inf, rank

@@ -273,6 +273,7 @@ class TwoViews:
         near: Tensor | None = None,
         near_share: float = 1.0,
     ) -> None:
+        assert sides in ("both", "one")
         self._table, self._corrupt, self._generator = table, corrupt, generator
         self._near, self._near_share = near, near_share
         self._views = table.empty(2 * batch_size)

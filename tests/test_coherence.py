@@ -1,0 +1,88 @@
+"""Coherence against what must be, and the rule against the arithmetic it states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsRegressor
+
+from vicreg import VICReg
+from vicreg.coherence import COHERENT, coherence, corrupted_sides
+from vicreg.networks import Rows
+from vicreg.views import Layout
+
+NO_CODES = torch.zeros(400, 0, dtype=torch.int32)
+
+
+def of_numbers(numbers: torch.Tensor) -> float:
+    rows = Rows(numbers, torch.zeros(len(numbers), 0, dtype=torch.int32))
+    generator = torch.Generator().manual_seed(0)
+    return coherence(rows, Layout.plain(numbers.shape[1]), [], generator)
+
+
+def test_two_columns_are_what_a_neighbours_regression_tells() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(400, 1, generator=generator)
+    second = first + 0.5 * torch.randn(400, 1, generator=generator)
+    told = []
+    for known, asked in ((first, second), (second, first)):
+        # Without the row itself: its neighbours among the others.
+        model = KNeighborsRegressor(11).fit(known, asked)
+        with_itself = model.predict(known)
+        others = (11 * with_itself - asked.numpy()) / 10
+        told.append(1 - ((others - asked.numpy()) ** 2).sum() / (400 * asked.numpy().var()))
+    assert min(told) - 1e-5 <= of_numbers(torch.cat([first, second], 1)) <= max(told) + 1e-5
+
+
+def test_shuffled_columns_have_none_and_a_curve_has_all() -> None:
+    place = torch.rand(400, generator=torch.Generator().manual_seed(0))
+    curve = torch.stack([place.sin(), place.cos(), place.square(), place.exp()], 1)
+    curve = (curve - curve.mean(dim=0)) / curve.std(dim=0)
+    assert of_numbers(curve) > 0.9
+    random = np.random.default_rng(0)
+    shuffled = np.column_stack([random.permutation(column) for column in curve.numpy().T])
+    assert of_numbers(torch.from_numpy(shuffled)) < 0.1
+
+
+def test_copies_of_a_category_are_told() -> None:
+    code = torch.randint(0, 3, (400, 1), generator=torch.Generator().manual_seed(0))
+    rows = Rows(torch.zeros(400, 0), code.repeat(1, 4).to(torch.int32))
+    found = coherence(rows, Layout.plain(0, 4), [3] * 4, torch.Generator().manual_seed(0))
+    assert found == pytest.approx(1.0)
+
+
+def test_parts_of_one_column_do_not_tell_each_other() -> None:
+    numbers = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    doubled = numbers.repeat(1, 2)
+    layout = Layout(2, torch.tensor([0, 1, 0, 1]), torch.zeros(0, dtype=torch.int64), torch.ones(4))
+    generator = torch.Generator().manual_seed(0)
+    assert coherence(Rows(doubled, NO_CODES), layout, [], generator) < 0.1
+
+
+def test_a_single_column_and_constant_columns_have_none() -> None:
+    assert of_numbers(torch.randn(20, 1)) == 0
+    assert of_numbers(torch.zeros(20, 3)) == 0
+
+
+@pytest.mark.parametrize("swap", [0.0, 0.3, 0.5, 1.0])
+def test_views_differ_in_as_many_entries_either_way(swap: float) -> None:
+    sides, rate = corrupted_sides(COHERENT - 0.01, swap)
+    assert (sides, rate) == ("one", swap)
+    sides, rate = corrupted_sides(COHERENT, swap)
+    assert sides == "both"
+    assert 1 - (1 - rate) ** 2 == pytest.approx(swap, abs=1e-5)
+
+
+def test_a_fit_follows_the_table_and_keeps_what_was_chosen() -> None:
+    random = np.random.default_rng(0)
+    alone, together = random.normal(size=(150, 6)), random.normal(size=(150, 1)) @ np.ones((1, 6))
+    found = {}
+    for name, X in {"alone": alone, "together": together}.items():
+        model = VICReg(16, hidden=(16,), projector=(16,), steps=5, random_state=0).fit(X)
+        found[name] = model.embedder_.config.sides
+        assert model.sides == "auto"
+    assert found == {"alone": "one", "together": "both"}
+    asked = VICReg(16, hidden=(16,), projector=(16,), sides="both", swap=0.2, steps=5)
+    config = asked.fit(alone).embedder_.config
+    assert (config.sides, config.swap) == ("both", 0.2)
