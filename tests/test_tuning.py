@@ -35,7 +35,7 @@ def test_the_default_is_the_first_trial_and_runs_to_its_end(result: TuningResult
     first = result.trials[0]
     assert first["default"]
     assert first["state"] == "complete"
-    assert (first["lam"], first["nu"], first["skip"]) == (25, 0.2, True)
+    assert (first["lam"], first["nu"], first["skip"]) == (25, 0.1, True)
     assert [trial["default"] for trial in result.trials].count(True) == 1
 
 
