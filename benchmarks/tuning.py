@@ -41,6 +41,7 @@ from timing import machine
 from vicreg.config import Config
 from vicreg.objectives import OBJECTIVES, Bench, Fits
 from vicreg.search_space import draw, search_space, settings_of
+from vicreg.sources import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +171,7 @@ def _objectives(fits: Fits) -> dict[str, float]:
 @lru_cache(maxsize=1)
 def _bench(name: str, split: int) -> tuple[tables.Table, Bench]:
     table = tables.load(name)
-    return table, Bench(table.X, seed=0, split=split_rows(table, split))
+    return table, Bench(read(table.X), seed=0, split=split_rows(table, split))
 
 
 def _failed(task: Task, error: Exception) -> dict[str, Any]:
