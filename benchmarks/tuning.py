@@ -1,7 +1,7 @@
 """Which objective picks good configurations? Random configurations on real tables, by all of them.
 
-    python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--steps 500] [--split 0]
-        [--jobs 2] [--folder .tuning] [--report-only]
+    python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--steps 500] [--seed 0]
+        [--split 0] [--jobs 2] [--folder .tuning] [--report-only]
 
 A table's rows are split 70 to 30 as in ``quality.py``. The default configuration (trial 0) and
 random ones from the default search space, the same for every table, are fitted on the 70 %. The
@@ -78,10 +78,10 @@ class Drawn:
         return choices[int(self.random.integers(len(choices)))]
 
 
-def configuration(trial: int, steps: int) -> Config:
+def configuration(trial: int, steps: int, seed: int) -> Config:
     """Trial 0 is the default; others are drawn, the same for every table."""
     space, fixed = search_space(fixed={"steps": steps})
-    drawn = draw(space, Drawn(np.random.default_rng(trial))) if trial else {}
+    drawn = draw(space, Drawn(np.random.default_rng([seed, trial]))) if trial else {}
     return Config(**settings_of({**drawn, **fixed}))
 
 
@@ -116,7 +116,7 @@ class KeptFits(Fits):
     def _keep(self, name: str, **arrays: Matrix) -> dict[str, Matrix]:
         file = self.path.with_name(f"{self.path.name}-{name}.npz")
         fresh = file.with_name(f".{os.getpid()}-{file.name}")
-        np.savez(fresh, **arrays)
+        np.savez(fresh, **arrays)  # type: ignore[arg-type]
         fresh.rename(file)
         return arrays
 
@@ -128,17 +128,18 @@ class Task(NamedTuple):
     split: int
     trial: int
     steps: int
+    seed: int
     folder: Path
 
 
 def run_task(task: Task) -> dict[str, Any]:
     """Truth and objectives of a configuration on a table, in one thread."""
     torch.set_num_threads(1)
-    config = configuration(task.trial, task.steps)
+    config = configuration(task.trial, task.steps, task.seed)
     of_run = (
         task.folder
         / version("vicreg").replace("/", "-")
-        / f"{task.table}-{task.split}-{task.steps}"
+        / f"{task.table}-{task.split}-{task.steps}-{task.seed}"
     )
     of_run.mkdir(parents=True, exist_ok=True)
     with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
@@ -204,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tables", nargs="+", choices=tables.LISTED, default=TABLES)
     parser.add_argument("--trials", type=int, default=20, help="beside the default")
     parser.add_argument("--steps", type=int, default=500, help="of every fit")
+    parser.add_argument("--seed", type=int, default=0, help="of the random configurations")
     parser.add_argument("--split", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)
@@ -214,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables.install(options.tables)
         # Trial by trial: after any time all tables have had as many.
         planned = [
-            Task(name, options.split, trial, options.steps, options.folder)
+            Task(name, options.split, trial, options.steps, options.seed, options.folder)
             for trial in range(options.trials + 1)
             for name in options.tables
         ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from vicreg.label_free import (
     alpha_req,
     cluster_stability,
     lidar,
+    linear_prediction,
     neighbour_agreement,
-    predicted,
     principal_targets,
     retrieval,
 )
@@ -88,17 +91,23 @@ def test_neighbour_agreement_is_one_after_a_rotation_and_chance_between_stranger
 
 def test_targets_are_predicted_where_they_depend_on_the_embedding() -> None:
     targets = ROWS[:, :2] @ np.array([[1.0, 2.0], [3.0, -1.0]])
-    known = predicted(ROWS[:200], ROWS[200:], targets[:200], targets[200:])
-    assert known.linear > 0.99
-    assert 0.3 < known.neighbours < 0.95
+    assert linear_prediction(ROWS[:200], ROWS[200:], targets[:200], targets[200:]) > 0.99
     noise = RANDOM.normal(size=(300, 2))
-    unknown = predicted(ROWS[:200], ROWS[200:], noise[:200], noise[200:])
-    assert unknown.mean < 0.05
+    assert linear_prediction(ROWS[:200], ROWS[200:], noise[:200], noise[200:]) < 0.05
+
+
+def test_a_prediction_is_that_of_a_ridge_regression() -> None:
+    targets = ROWS[:, :1] + RANDOM.normal(size=(300, 1))
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=2.0)).fit(ROWS[:200], targets[:200])
+    residual = np.square(targets[200:] - ridge.predict(ROWS[200:]).reshape(-1, 1)).sum()
+    expected = 1 - residual / np.square(targets[200:] - targets[:200].mean()).sum()
+    found = linear_prediction(ROWS[:200], ROWS[200:], targets[:200], targets[200:])
+    assert found == pytest.approx(expected)
 
 
 def test_a_constant_target_is_no_error() -> None:
     targets = np.zeros((300, 1))
-    assert predicted(ROWS[:200], ROWS[200:], targets[:200], targets[200:]).linear == 1
+    assert linear_prediction(ROWS[:200], ROWS[200:], targets[:200], targets[200:]) == 1
 
 
 def test_principal_targets_are_uncorrelated_and_no_more_than_there_are() -> None:

@@ -86,8 +86,8 @@ def test_files_of_a_study_tell_the_same_as_the_study(result: TuningResult, tmp_p
 
 def test_without_labels_the_search_needs_none() -> None:
     found = tune(X, n_trials=2, space=SMALL, random_state=0, finalists=0)
-    assert found.objectives == ("hidden_columns",)
-    assert all(trial["hidden_columns"] > 0 for trial in found.trials)
+    assert found.objectives == ("combined",)
+    assert all(trial["combined"] > 0 for trial in found.trials)
 
 
 def test_several_objectives_give_a_front() -> None:
@@ -146,6 +146,7 @@ def test_a_study_in_which_every_trial_fails_says_why() -> None:
         ({"objective": "knn"}, "needs labels, however: y is None"),
         ({"objective": "loss"}, "objective must be among"),
         ({"space": {"lam": {"low": 2, "high": 1}}}, "must not be empty"),
+        ({"margin": -1}, "margin must be a number from 0, or None, however: margin=-1"),
         ({"sampler": "best"}, "sampler must be one of"),
         ({"storage": "sqlite:///x.db", "n_workers": 2}, "SQLite loses trials"),
     ],
@@ -188,13 +189,19 @@ def test_ctrl_c_keeps_finished_trials_and_queues_the_one_at_hand(
         return real(*arguments, **named)
 
     monkeypatch.setattr("vicreg.objectives.fit_embedder", third_time)
-    storage = tmp_path / "a.journal"
+    same: dict[str, Any] = {
+        "space": SMALL,
+        "objective": "rankme",
+        "storage": tmp_path / "a.journal",
+        "random_state": 0,
+        "finalists": 0,
+    }
     with pytest.warns(InterruptedWarning, match="the search ends here"):
-        found = tune(X, n_trials=9, space=SMALL, storage=storage, random_state=0, finalists=0)
+        found = tune(X, n_trials=9, **same)
     states = [trial["state"] for trial in found.trials]
     assert states[:3] == ["complete", "complete", "fail"]
     assert states[3:] == ["waiting"]
-    again = tune(X, n_trials=1, space=SMALL, storage=storage, random_state=0, finalists=0)
+    again = tune(X, n_trials=1, **same)
     assert [trial["state"] for trial in again.trials[:3]] == states[:3]
     assert again.trials[3]["state"] in ("complete", "pruned")
     assert again.trials[3]["lam"] == found.trials[2]["lam"]

@@ -5,7 +5,7 @@ Every function takes arrays and returns a number; more is better, except for :fu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import eigh
@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.metrics import adjusted_rand_score
-from sklearn.neighbors import KNeighborsRegressor, NearestNeighbors
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 if TYPE_CHECKING:
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.floating]
 
 __all__ = [
-    "Prediction",
     "alpha_req",
     "cluster_stability",
     "lidar",
+    "linear_prediction",
     "neighbour_agreement",
-    "predicted",
     "principal_targets",
     "retrieval",
 ]
@@ -206,7 +205,7 @@ def neighbour_agreement(one: Matrix, other: Matrix, *, neighbours: int = 10) -> 
 
 
 def principal_targets(train: Matrix, test: Matrix, *, most: int = 5) -> tuple[Matrix, Matrix]:
-    """Principal components of standardised columns, as targets of :func:`predicted`.
+    """Principal components of standardised columns, as targets of :func:`linear_prediction`.
 
     Parameters
     ----------
@@ -225,54 +224,37 @@ def principal_targets(train: Matrix, test: Matrix, *, most: int = 5) -> tuple[Ma
     return pca.transform(train)[:, :kept], pca.transform(test)[:, :kept]
 
 
-class Prediction(NamedTuple):
-    """How well targets are predicted: R², clipped at 0, averaged over the targets."""
-
-    linear: float
-    neighbours: float
-
-    @property
-    def mean(self) -> float:
-        """Of both."""
-        return (self.linear + self.neighbours) / 2
-
-
-def predicted(
+def linear_prediction(
     train: Matrix, test: Matrix, targets_train: Matrix, targets_test: Matrix
-) -> Prediction:
-    """How well an embedding predicts what it was not made from.
+) -> float:
+    """How well a line through an embedding predicts what the embedding was not made from.
 
     Parameters
     ----------
     train, test : ndarray, shape (rows, dimensions)
-        Embeddings; probes learn from the training rows and are judged on the test rows.
+        Embeddings; the ridge regression learns from the training rows, on standardised dimensions.
     targets_train, targets_test : ndarray, shape (rows, targets)
 
     Returns
     -------
-    Prediction
-        By ridge regression on standardised dimensions, and by the mean of the 10 nearest rows.
+    float
+        R² of the test rows, each target's clipped at 0, mean over the targets.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from vicreg.label_free import predicted
+    >>> from vicreg.label_free import linear_prediction
     >>> rows = np.random.default_rng(0).normal(size=(200, 3))
-    >>> round(predicted(rows[:150], rows[150:], rows[:150, :1], rows[150:, :1]).linear, 2)
+    >>> round(linear_prediction(rows[:150], rows[150:], rows[:150, :1], rows[150:, :1]), 2)
     1.0
     """
     scaler = StandardScaler().fit(train)
     ridge = Ridge(alpha=1e-2 * len(train)).fit(scaler.transform(train), targets_train)
-    near = KNeighborsRegressor(min(10, len(train))).fit(train, targets_train)
-    mean = targets_train.mean(axis=0)
-    spread = np.square(targets_test - mean).sum(axis=0)
+    answer = ridge.predict(scaler.transform(test)).reshape(targets_test.shape)
+    spread = np.square(targets_test - targets_train.mean(axis=0)).sum(axis=0)
     spread[spread == 0] = np.inf
-    found = []
-    for answer in (ridge.predict(scaler.transform(test)), near.predict(test)):
-        answer = answer.reshape(targets_test.shape)
-        missed = np.square(targets_test - answer).sum(axis=0) / spread
-        found.append(float(np.clip(1 - missed, 0, 1).mean()))
-    return Prediction(*found)
+    missed = np.square(targets_test - answer).sum(axis=0) / spread
+    return float(np.clip(1 - missed, 0, 1).mean())
 
 
 def _entropy_rank(eigenvalues: Matrix) -> float:

@@ -45,7 +45,7 @@ __all__ = ["Plan", "Tickets", "begin", "plan", "work"]
 RUNGS = 9
 LOOKED_AT = (1, 3, 6)
 FEWEST_ROWS = 10
-DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "hidden_columns"
+DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "combined"
 
 
 class Plan(NamedTuple):
@@ -99,7 +99,7 @@ def plan(
     chosen = objectives_named(names, labelled=labels is not None)
     searched, kept = search_space(space, fixed)
     bench = Bench(source, labels, seed=seed)
-    if any(one.which == "blind" for one in chosen):
+    if any("blind" in one.fits for one in chosen):
         _ = bench.hidden  # refuses a table of too few columns
     if labels is not None and any(one.needs_labels for one in chosen):
         for rows, noun in zip(
@@ -173,7 +173,7 @@ class _TrialRun:
         self.objectives = [OBJECTIVES[name] for name in of.objectives]
         #: Of the trial at hand.
         self.number: int | None = None
-        self.prunes = of.prune and len(self.objectives) == 1 and self.objectives[0].repeats == 1
+        self.prunes = of.prune and len(self.objectives) == 1 and len(self.objectives[0].fits) == 1
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
         self.number = trial.number

@@ -47,7 +47,7 @@ def tune(
         Parameter(
             negative=(),
             consume_multiple=True,
-            help="One or more scores; by default silhouette with --label, else hidden_columns.",
+            help="One or more scores; by default silhouette with --label, else combined.",
         ),
     ] = None,
     storage: Annotated[
@@ -64,6 +64,13 @@ def tune(
     ),
     prune: Annotated[bool, Parameter(help="Stop hopeless trials early.")] = True,
     finalists: Annotated[int, Parameter(help="Trials judged anew on other rows.")] = 3,
+    margin: Annotated[
+        float | None,
+        Parameter(
+            help="A winner must be above the default by this many deviations of all scores. "
+            "[default: 0 with labels, 1 without]"
+        ),
+    ] = None,
     space: Annotated[
         Path | None, Parameter(help="TOML file: NAME = {low, high, log} or {choices}, or a value.")
     ] = None,
@@ -114,6 +121,7 @@ def tune(
         sampler=sampler,
         prune=prune,
         finalists=finalists,
+        margin=margin,
         device=device,
         random_state=random_state,
         verbose=not quiet,

@@ -59,6 +59,7 @@ def tune(
     sampler: str = "auto",
     prune: bool = True,
     finalists: int = 3,
+    margin: float | None = None,
     device: str = "auto",
     n_threads: int | None = None,
     verbose: bool = False,
@@ -81,7 +82,7 @@ def tune(
         Trials to add to the study.
     objective : str or sequence of str, optional
         See ``vicreg.objectives.OBJECTIVES``. By default ``"silhouette"`` with labels and
-        ``"hidden_columns"`` without. Several give a Pareto front, ``result.study.best_trials``.
+        ``"combined"`` without. Several give a Pareto front, ``result.study.best_trials``.
     space : mapping, optional
         What is searched, by name, in place of the default; a single value fixes an argument. See
         :func:`vicreg.search_space.search_space`.
@@ -101,6 +102,10 @@ def tune(
         Stop hopeless trials early, by successive halving.
     finalists : int
         Trials that are judged anew; 0 to trust the search's own scores.
+    margin : float, optional
+        A trial can win only if its score is above the default's by this many standard deviations
+        of all trials' scores. By default 0 with labels and 1 without: no score without labels is
+        good enough to leave a good default for a small difference (``docs/tuning.md``).
     device : str
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_threads : int, optional
@@ -134,7 +139,13 @@ def tune(
     >>> len(result.trials), result.best_estimator_.transform(X).shape
     (3, (150, 8))
     """
-    _check_arguments(n_trials=n_trials, timeout=timeout, n_workers=n_workers, finalists=finalists)
+    _check_arguments(
+        n_trials=n_trials,
+        timeout=timeout,
+        n_workers=n_workers,
+        finalists=finalists,
+        margin=margin,
+    )
     check_storage(storage, n_workers)
     source = read(X)
     labels = None
@@ -184,7 +195,7 @@ def tune(
                 )
         if passing:
             study = in_memory(study)
-        return _finish(of, study, finalists=finalists, n_threads=n_threads)
+        return _finish(of, study, finalists=finalists, margin=margin, n_threads=n_threads)
 
 
 def _finish(
@@ -192,6 +203,7 @@ def _finish(
     study: Study,
     *,
     finalists: int,
+    margin: float | None,
     n_threads: int | None,
 ) -> TuningResult:
     """Judge the best trials and the default anew, on other rows, and fit the winner on all rows.
@@ -216,8 +228,13 @@ def _finish(
             f"no trial of study {study.study_name!r} succeeded. Causes: "
             f"{'; '.join(sorted(causes)) or 'none finished'}"
         )
-    ranked = sorted(complete, key=lambda trial: _rank(trial, complete))
     default = next((trial for trial in complete if "default" in trial.user_attrs), None)
+    if margin is None:
+        margin = max(0.0 if OBJECTIVES[name].needs_labels else 1.0 for name in of.objectives)
+    ranked = sorted(
+        (trial for trial in complete if _is_above(trial, default, margin, complete)),
+        key=lambda trial: _rank(trial, complete),
+    )
     judged = ranked[:finalists]
     if default is not None and judged and default not in judged:
         judged.append(default)
@@ -323,7 +340,7 @@ class TuningResult:
         names = " and ".join(self.objectives)
         told += f". Best by {names}: trial {self.best_trial}"
         if won["default"]:
-            return f"{told}, the default configuration: nothing that was tried beats it."
+            return f"{told}, the default configuration: nothing that was tried beats it by enough."
         fresh = {one["trial"]: one for one in self.finalists}
         default = next((one for one in self.finalists if one["default"]), None)
         if default is not None and self.best_trial in fresh:
@@ -379,7 +396,7 @@ class TuningResult:
 
 
 def _check_arguments(
-    *, n_trials: object, timeout: object, n_workers: object, finalists: object
+    *, n_trials: object, timeout: object, n_workers: object, finalists: object, margin: object
 ) -> None:
     """Refuse numbers that make no study."""
     for name, value, least in (
@@ -393,6 +410,21 @@ def _check_arguments(
         not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0
     ):
         raise ValueError(f"timeout must be seconds above 0, or None, however: timeout={timeout!r}")
+    if margin is not None and (
+        not isinstance(margin, int | float) or isinstance(margin, bool) or not margin >= 0
+    ):
+        raise ValueError(f"margin must be a number from 0, or None, however: margin={margin!r}")
+
+
+def _is_above(
+    trial: FrozenTrial, default: FrozenTrial | None, margin: float, among: Sequence[FrozenTrial]
+) -> bool:
+    """Whether a trial is the default, or better than it by more than the margin by some score."""
+    if default is None or trial is default:
+        return True
+    spread = np.std([one.values for one in among], axis=0)
+    gain = np.array(trial.values) - np.array(default.values)
+    return bool((gain > margin * spread).any()) or (margin == 0 and len(trial.values) == 1)
 
 
 def _rank(trial: FrozenTrial, among: Sequence[FrozenTrial]) -> float:
