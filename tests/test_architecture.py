@@ -13,9 +13,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics", "plots"),
+    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics"),
+    *("label_free", "plots", "studies"),
     *(
         "quantiles",
+        "search_space",
         "neighbours",
         "coherence",
         "columns",
@@ -29,8 +31,10 @@ ORDER = [
         "progress",
         "embedder",
         "memory",
+        "objectives",
     ),
-    *("persistence", "estimator", "report", "scorecard", "cli"),
+    *("persistence", "estimator", "report", "scorecard"),
+    *("trials", "workers", "study_plots", "tuning", "cli", "tune_command"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {"loss": {"precision"}, "views": {"networks"}}
@@ -38,16 +42,19 @@ LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
 #: Heavy packages and the files that may import them.
 HOMES = {
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "study_plots"},
     "jinja2": {"report"},
-    "pyarrow": {"sources", "cli"},
-    "cyclopts": {"cli"},
+    "pyarrow": {"sources", "cli", "workers"},
+    "cyclopts": {"cli", "tune_command"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
-    "narwhals": {"sources", "columns", "estimator", "cli"},
-    "sklearn": {"metrics", "estimator", "scorecard", "cli"},
-    "optuna": set[str](),
-    "pandas": set[str](),
+    "narwhals": {"sources", "columns", "estimator", "cli", "workers"},
+    "sklearn": {
+        *("metrics", "label_free", "objectives"),
+        *("estimator", "scorecard", "tuning", "cli"),
+    },
+    "optuna": {"studies", "trials", "study_plots", "tuning"},
+    "pandas": {"tuning"},
     "polars": set[str](),
 }
 #: What could run code from a file.
