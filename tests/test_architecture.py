@@ -13,11 +13,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics", "plots"),
+    *("config", "precision", "loss", "networks", "draws", "partners", "views", "optim"),
+    *("sources", "metrics", "plots"),
     *(
         "quantiles",
         "neighbours",
         "columns",
+        "per_row",
         "table",
         "batches",
         "inference",
@@ -31,7 +33,7 @@ ORDER = [
     *("persistence", "estimator", "report", "scorecard", "cli"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
-FOUNDATION = {"loss": {"precision"}, "views": {"networks"}}
+FOUNDATION = {"loss": {"precision"}, "views": {"networks", "draws", "partners"}}
 LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
 #: Heavy packages and the files that may import them.

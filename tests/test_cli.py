@@ -127,6 +127,54 @@ def test_the_label_is_no_feature(tmp_path: Path, run: Any) -> None:
     assert np.array_equal(np.load(tmp_path / "ma.npy"), np.load(tmp_path / "mb.npy"))
 
 
+def test_groups_and_weights_are_columns_and_no_features(tmp_path: Path, run: Any) -> None:
+    frame = table().with_columns(
+        pl.Series("patient", [f"p{i // 3}" for i in range(178)]),
+        pl.Series("weight", [i % 3 for i in range(178)]),
+    )
+    frame.write_csv(tmp_path / "t.csv")
+    asides = ["--label", "species", "--id", "sample", "--groups", "patient", "--weight", "weight"]
+    told = run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *asides, *FAST)
+    assert told.status == 0
+    assert "left out 60 rows of weight 0" in told.out
+    model = load(tmp_path / "m")
+    assert model.n_features_in_ == 6
+    wanted = VICReg(
+        steps=10, hidden=(16,), projector=(16, 16), n_components=8, random_state=0, n_threads=1
+    ).fit(table().drop("species", "sample"), groups=frame["patient"], sample_weight=frame["weight"])
+    assert np.array_equal(
+        model.transform(table().drop("species", "sample")),
+        wanted.transform(table().drop("species", "sample")),
+    )
+    told = run("info", tmp_path / "m")
+    assert "patient" in told.out
+    assert "weight" in told.out
+    assert run("embed", tmp_path / "m", tmp_path / "t.csv", "--out", tmp_path / "Z.csv").status == 0
+
+
+@pytest.mark.parametrize(
+    ("asides", "message"),
+    [
+        (["--groups", "patient"], "has no column 'patient'"),
+        (["--weight", "mass"], "has no column 'mass'"),
+        (["--weight", "colour"], "sample_weight must hold numbers, however: it holds"),
+        (["--groups", "gap"], "groups must name a group for every row, however: 1 missing"),
+        (["--weight", "gap"], "sample_weight must be finite and not negative, however: nan in row"),
+    ],
+)
+def test_bad_groups_and_weights_leave_one_line_and_no_model(
+    tmp_path: Path, run: Any, asides: list[str], message: str
+) -> None:
+    gap = pl.Series("gap", [None, *range(177)])
+    table().with_columns(gap).write_parquet(tmp_path / "t.parquet")
+    told = run("fit", tmp_path / "t.parquet", "--out", tmp_path / "m", *asides, *FAST)
+    assert told.status == 2
+    assert told.err.startswith("vicreg: error: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("name", ["sample", "number"])
 def test_npy_files_come_with_their_ids(fitted: Path, tmp_path: Path, run: Any, name: str) -> None:
     numbers = [pl.Series("number", range(1000, 1178))] if name == "number" else []

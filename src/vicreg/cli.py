@@ -87,6 +87,13 @@ Preset = Annotated[
     str, Parameter(name="--preset", help="default, paper or seed; single options override it.")
 ]
 Id = Annotated[str | None, Parameter(help="Column that names the rows; never a feature.")]
+Groups = Annotated[
+    str | None,
+    Parameter(help="Column of groups: rows of one are views of each other. Never a feature."),
+]
+Weight = Annotated[
+    str | None, Parameter(help="Column of weights: how often a row is drawn. Never a feature.")
+]
 
 
 @app.command
@@ -160,6 +167,8 @@ def fit(
     out: Annotated[Path, Parameter(help="Folder for the model.")],
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    groups: Groups = None,
+    weight: Weight = None,
     preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
@@ -189,9 +198,13 @@ def fit(
     for name in (label, id):
         if name is not None:
             _column(frame, name, data)
-    aside = {"label": label, "id": id}
+    aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     started = time.perf_counter()
-    model.fit(_features(frame, aside))
+    model.fit(
+        _features(frame, aside),
+        groups=None if groups is None else _column(frame, groups, data).to_list(),
+        sample_weight=None if weight is None else _column(frame, weight, data).to_list(),
+    )
     model.aside_ = aside
     model.save(out)
     seconds = time.perf_counter() - started
@@ -353,6 +366,8 @@ def info(
         "dropped": embedder.table.dropped,
         "label": fitted.aside_.get("label"),
         "id": fitted.aside_.get("id"),
+        "groups": fitted.aside_.get("groups"),
+        "weight": fitted.aside_.get("weight"),
         "parameters": sum(weight.numel() for weight in embedder.network.parameters()),
         "steps": fitted.n_iter_,
         "stopped": fitted.history_["stopped"],

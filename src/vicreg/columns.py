@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vicreg.sources import Source
 
-__all__ = ["DATE_PARTS", "Kind", "kind_of", "numbers_of", "parts_of", "texts_of"]
+__all__ = ["DATE_PARTS", "Kind", "is_missing", "kind_of", "numbers_of", "parts_of", "texts_of"]
 
 Kind = Literal["number", "boolean", "datetime", "category"]
 
@@ -50,7 +50,7 @@ def kind_of(source: Source, position: int, name: str) -> Kind | None:
 
 
 def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
-    present = [value for value in values.tolist() if not _is_missing(value)]
+    present = [value for value in values.tolist() if not is_missing(value)]
     if not present:
         return None
     if all(isinstance(value, bool | np.bool_) for value in present):
@@ -104,7 +104,7 @@ def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
         if series.dtype.is_numeric() or series.dtype == nw.Boolean:
             return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
         column = np.asarray(series.to_list(), dtype=object)
-    missing = np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
+    missing = np.array([is_missing(value) for value in column.tolist()], dtype=bool)
     floats = np.full(len(column), np.nan)
     try:
         floats[~missing] = column[~missing].astype(np.float64)
@@ -173,14 +173,15 @@ def texts_of(source: Source, position: int, name: str) -> list[str | None]:
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, or one of pandas' own marks."""
     # pandas' own marks are known by name, so that pandas need not be imported.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ import torch
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
+from vicreg.partners import Mates, Near
+from vicreg.per_row import whole_groups
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
 from vicreg.sources import blocks
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.config import Config
+    from vicreg.partners import Partners
     from vicreg.sources import Source
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
@@ -72,6 +75,8 @@ def fit_embedder(
     precision: str = "auto",
     verbose: bool = False,
     untrained: bool = False,
+    groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> Embedder:
     """Encode a table and train a network on it.
 
@@ -93,11 +98,16 @@ def fit_embedder(
         Show a progress bar.
     untrained : bool
         Leave the network as initialised: a control for what training adds.
+    groups : ndarray of int, shape (rows,), optional
+        Rows of one group are views of each other; held-out rows are whole groups.
+    weights : ndarray, shape (rows,), optional
+        Rows are drawn in proportion; a row of weight 0 is as good as not there.
 
     Raises
     ------
     ValueError
-        If the table has fewer than two rows or no usable column.
+        If the table has fewer than two rows or no usable column, or if both groups and
+        ``config.neighbours`` are given.
     """
     n_rows = source.shape[0]
     if n_rows < 2:
@@ -107,18 +117,22 @@ def fit_embedder(
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, however: precision={precision!r}")
+    if groups is not None and config.neighbours:
+        raise ValueError(
+            "second views are made of near rows or of rows of the same group, not of both, "
+            f"however: groups and neighbours={config.neighbours}"
+        )
     place = _device(device)
     generator = torch.Generator(place).manual_seed(seed)
-    order = np.random.default_rng(seed).permutation(n_rows)
-    n_held_out = held_out_rows(n_rows, config)
     # Statistics come from training rows only: a held-out row must be new to the encoder too.
-    training = np.sort(order[n_held_out:]) if n_held_out else None
-    table = TableEncoder.fit(source, training, normal_scores=config.normal_scores)
+    training, judging = _parts(n_rows, config, seed, groups, weights)
+    told_of_rows = _notes_on_rows(groups, weights, config, judging)
+    if weights is not None and len(np.unique(weights[weights > 0])) == 1:
+        weights = None  # those that are there all count the same
+    table = TableEncoder.fit(source, training, normal_scores=config.normal_scores, weights=weights)
     rows = table.transform(source, training).to(place)
-    held_out = (
-        table.transform(source, np.sort(order[:n_held_out])).to(place) if n_held_out else None
-    )
-    notes = list(table.notes)
+    held_out = None if judging is None else table.transform(source, judging).to(place)
+    notes = [*table.notes, *told_of_rows]
     if len(rows) < config.batch_size:
         notes.append(
             f"batch_size lowered from {config.batch_size} to {len(rows)}: "
@@ -135,10 +149,15 @@ def fit_embedder(
     )
     if untrained:
         return embedder
-    near = None
+    near: Partners | None = None
+    held_out_near: Partners | None = None
     if config.neighbours:
         with fastest_float32(math.inf):
-            near = near_rows(rows, table.cardinalities, config.neighbours, generator)
+            found = near_rows(rows, table.cardinalities, config.neighbours, generator)
+        near = Near(found, config.near_share)
+    elif groups is not None:
+        near = Mates.of(_of_rows(groups, training, place))
+        held_out_near = None if judging is None else Mates.of(_of_rows(groups, judging, place))
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
     with _threads(threads), bar as observe:
         embedder.history = train(
@@ -150,6 +169,8 @@ def fit_embedder(
             config,
             generator=generator,
             near=near,
+            held_out_near=held_out_near,
+            weights=None if weights is None else _of_rows(weights, training, place),
             bfloat16=bfloat16,
             observe=observe,
         )
@@ -197,6 +218,58 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
             for _ in range(branches)
         ]
     return JointEmbedding(encoders, projectors)
+
+
+def _parts(
+    n_rows: int,
+    config: Config,
+    seed: int,
+    groups: NDArray[np.int64] | None,
+    weights: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.intp] | None, NDArray[np.intp] | None]:
+    """Positions of training rows (None for all) and of held-out rows (None for none)."""
+    there = np.arange(n_rows) if weights is None else np.flatnonzero(weights)
+    random = np.random.default_rng(seed)
+    wanted = held_out_rows(len(there), config)
+    if groups is None:
+        held_out = random.permutation(len(there))[:wanted]
+    else:
+        held_out = whole_groups(groups[there], wanted, random)
+        if len(held_out) < FEWEST_HELD_OUT:
+            held_out = held_out[:0]
+    if not len(held_out):
+        return (None if len(there) == n_rows else there), None
+    training = np.delete(there, held_out)
+    return training, there[np.sort(held_out)]
+
+
+def _of_rows(
+    values: NDArray[Any], index: NDArray[np.intp] | None, place: torch.device
+) -> torch.Tensor:
+    return torch.from_numpy(values if index is None else values[index]).to(place)
+
+
+def _notes_on_rows(
+    groups: NDArray[np.int64] | None,
+    weights: NDArray[np.float64] | None,
+    config: Config,
+    judging: NDArray[np.intp] | None,
+) -> list[str]:
+    notes = []
+    if weights is not None and not weights.all():
+        notes.append(f"left out {int((weights == 0).sum())} rows of weight 0")
+    if groups is not None:
+        there = groups if weights is None else groups[weights > 0]
+        sizes = np.unique(there, return_counts=True)[1]
+        alone = int((sizes == 1).sum())
+        if alone:
+            notes.append(f"{alone} of {len(there)} rows are alone in their group")
+        if judging is None and held_out_rows(len(there), config):
+            notes.append(
+                f"no rows are held out: {FEWEST_HELD_OUT} are needed, in whole groups of "
+                f"{held_out_rows(len(there), config)} rows in all"
+            )
+    return notes
 
 
 def _enough_threads(work: float) -> int:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder
+from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 from vicreg.sources import read
 
@@ -199,7 +200,14 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: object, y: object = None) -> VICReg:  # noqa: ARG002 (scikit-learn)
+    def fit(
+        self,
+        X: object,
+        y: object = None,  # noqa: ARG002 (scikit-learn)
+        *,
+        groups: object = None,
+        sample_weight: object = None,
+    ) -> VICReg:
         """Learn the embedding.
 
         Parameters
@@ -207,12 +215,35 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         X : array, frame, sparse matrix or path, shape (rows, columns)
             Numbers, text, dates, truth values; missing values allowed, infinities not.
         y : ignored
+        groups : array-like, shape (rows,), optional
+            What rows belong together, such as replicates or sessions of a patient: a row's second
+            view is then made of another row of its group. Numbers, text or dates, none missing.
+        sample_weight : array-like, shape (rows,), optional
+            How often a row is drawn, in proportion to the others: a weight of 2 is as good as the
+            row twice, 0 as the row left out. The table's statistics are weighted too.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If groups or weights are not one per row, a group is missing, all rows are of one
+            group, or a weight is negative or not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vicreg import VICReg
+        >>> random = np.random.default_rng(0)
+        >>> patient = np.repeat(np.arange(30), 4)
+        >>> X = random.normal(size=(30, 6))[patient] + 0.3 * random.normal(size=(120, 6))
+        >>> model = VICReg(n_components=4, steps=20, random_state=0)
+        >>> model.fit(X, groups=patient, sample_weight=1 + patient % 2).transform(X).shape
+        (120, 4)
         """
-        return self._fit(X, untrained=False)
+        return self._fit(X, untrained=False, groups=groups, sample_weight=sample_weight)
 
     def transform(self, X: object) -> NDArray[np.float32]:
         """Embedding (rows, n_components), float32, of a table with the fitted columns."""
@@ -244,11 +275,19 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         )
         write_artifact(artifact, Path(path))
 
-    def _fit(self, X: object, *, untrained: bool) -> VICReg:
+    def _fit(
+        self,
+        X: object,
+        *,
+        untrained: bool,
+        groups: object = None,
+        sample_weight: object = None,
+    ) -> VICReg:
         config = self._config()
         if self.n_threads is not None and self.n_threads < 1:
             raise ValueError(f"n_threads must be at least 1, however: n_threads={self.n_threads!r}")
         source = self._read(X, reset=True)
+        n_rows = source.shape[0]
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._adopt(
             fit_embedder(
@@ -260,8 +299,10 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 precision=self.precision,
                 verbose=self.verbose,
                 untrained=untrained,
+                groups=None if groups is None else checked_groups(groups, n_rows),
+                weights=None if sample_weight is None else checked_weights(sample_weight, n_rows),
             ),
-            n_rows=source.shape[0],
+            n_rows=n_rows,
         )
         return self
 

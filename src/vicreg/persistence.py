@@ -51,7 +51,7 @@ class Artifact:
     feature_names: list[str] | None
     n_features: int
     n_rows: int
-    #: Columns that were set aside at fit: ``{"label": name or None, "id": name or None}``.
+    #: Columns that were set aside at fit, by what they were for: label, id, groups, weight.
     aside: dict[str, str | None] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from vicreg.batches import permuted_batches
+from vicreg.batches import permuted_batches, weighted_batches
 from vicreg.loss import LossWeights, closed_form_loss
 from vicreg.optim import build_optimizer
 from vicreg.views import TwoViews
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vicreg.config import Config
     from vicreg.networks import JointEmbedding, Rows
+    from vicreg.partners import Partners
     from vicreg.views import Corruption, Layout
 
 __all__ = ["TrainingStep"]
@@ -37,8 +38,10 @@ class TrainingStep:
         Loss, optimiser and batch size.
     generator : torch.Generator
         The only source of randomness, on the device of the rows.
-    near : Tensor, shape (rows, k), optional
-        Positions of rows near each row, which second views are made of.
+    near : Partners, optional
+        What second views are made of in the rows' place.
+    weights : Tensor, shape (rows,), optional
+        How often a row stands in a batch, in proportion; by default once in an epoch.
     bfloat16 : bool
         Multiply matrices of the networks in bfloat16; loss, statistics and update stay in float32.
     """
@@ -52,7 +55,8 @@ class TrainingStep:
         config: Config,
         *,
         generator: torch.Generator,
-        near: Tensor | None = None,
+        near: Partners | None = None,
+        weights: Tensor | None = None,
         bfloat16: bool = False,
     ) -> None:
         self.network = network
@@ -75,9 +79,12 @@ class TrainingStep:
             generator,
             sides=config.sides,
             near=near,
-            near_share=config.near_share,
+            weights=weights,
         )
-        self._batches = permuted_batches(len(rows), config.batch_size, generator)
+        if weights is None:
+            self._batches = permuted_batches(len(rows), config.batch_size, generator)
+        else:
+            self._batches = weighted_batches(weights, config.batch_size, generator)
         self._sums = torch.zeros(4, device=self._device)
         self._steps = 0
 

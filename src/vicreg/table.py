@@ -86,7 +86,12 @@ class TableEncoder:
 
     @classmethod
     def fit(
-        cls, source: Source, index: Index | None = None, *, normal_scores: bool = False
+        cls,
+        source: Source,
+        index: Index | None = None,
+        *,
+        normal_scores: bool = False,
+        weights: NDArray[np.float64] | None = None,
     ) -> TableEncoder:
         """Learn kinds, statistics and categories from a table.
 
@@ -98,6 +103,9 @@ class TableEncoder:
             The rows that statistics and categories come from; by default all of them.
         normal_scores : bool
             Give every number a second part, its normal score.
+        weights : ndarray, shape (rows of the table,), optional
+            How much a row counts, above 0: in means and deviations, and in what is a rare category
+            (by its share of the weight). Normal scores do not know weights.
 
         Raises
         ------
@@ -118,15 +126,20 @@ class TableEncoder:
         )
         if normal_scores:
             draft.scores = draft._fit_scores(source, index)
-        texts = {
-            position: Counter[str | None]()
-            for position, kind in enumerate(kinds)
-            if kind == "category"
+        texts: dict[int, dict[str | None, float]] = {
+            position: {} for position, kind in enumerate(kinds) if kind == "category"
         }
-        moments = _Moments.of(lambda: (draft.raw(part, at) for at, part in blocks(source, index)))
-        for _, part in blocks(source, index) if texts else ():
-            for position, counter in texts.items():
-                counter.update(texts_of(part, position, names[position]))
+        weight = None
+        if weights is not None:
+            weight = weights if index is None else weights[index]
+            weight = weight / weight.mean()  # only proportions count
+        moments = _Moments.of(
+            lambda: (draft.raw(part, at) for at, part in blocks(source, index)), weight
+        )
+        for at, part in blocks(source, index) if texts else ():
+            for position, counts in texts.items():
+                found = texts_of(part, position, names[position])
+                _count(counts, found, None if weight is None else weight[at : at + len(found)])
         columns: list[Column] = []
         dropped: dict[str, str] = {}
         mean: list[float] = []
@@ -321,40 +334,60 @@ class TableEncoder:
 
 @dataclass
 class _Moments:
-    """Count, extremes, mean and deviation of columns (p,) of which not every value is there."""
+    """Count, extremes, mean and deviation of columns (p,) of which not every value is there.
 
-    rows: int
-    count: NDArray[np.int64]
+    With weights a row counts by its own; ``gaps`` says where values are missing.
+    """
+
+    rows: float
+    count: NDArray[np.float64] | NDArray[np.int64]
+    gaps: NDArray[np.bool_]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
     @classmethod
-    def of(cls, parts: Callable[[], Iterable[NDArray[np.float64]]]) -> _Moments:
+    def of(
+        cls,
+        parts: Callable[[], Iterable[NDArray[np.float64]]],
+        weights: NDArray[np.float64] | None = None,
+    ) -> _Moments:
         """Of a table that comes in blocks, which are asked for twice."""
         rows = 0
         sums: dict[str, Any] = {"count": 0, "total": 0.0, "low": np.inf, "high": -np.inf}
+        gaps: Any = False
         for part in parts():
             missing = np.isnan(part)
+            weight = _column_of(weights, rows, len(part))
             rows += len(part)
-            sums["count"] = sums["count"] + (~missing).sum(axis=0)
-            sums["total"] = sums["total"] + np.where(missing, 0.0, part).sum(axis=0)
+            gaps = gaps | missing.any(axis=0)
+            sums["count"] = sums["count"] + _weighed(~missing, weight).sum(axis=0)
+            sums["total"] = sums["total"] + _weighed(np.where(missing, 0.0, part), weight).sum(
+                axis=0
+            )
             sums["low"] = np.minimum(sums["low"], np.where(missing, np.inf, part).min(axis=0))
             sums["high"] = np.maximum(sums["high"], np.where(missing, -np.inf, part).max(axis=0))
         count = np.asarray(sums["count"])
-        mean = sums["total"] / np.maximum(count, 1)
+        # Without weights a count is at least 1 or 0; a sum of weights may be any number.
+        divisor = np.where(count > 0, count, 1)
+        mean = sums["total"] / divisor
         squares: Any = np.zeros(len(mean))
+        at = 0
         for part in parts():
-            squares += np.nansum(np.square(part - mean), axis=0)
-        deviation = np.sqrt(squares / np.maximum(count, 1))
-        return cls(rows, count, sums["low"], sums["high"], mean, deviation)
+            weight = _column_of(weights, at, len(part))
+            at += len(part)
+            squares += np.nansum(_weighed(np.square(part - mean), weight), axis=0)
+        deviation = np.sqrt(squares / divisor)
+        total = rows if weights is None else float(weights.sum())
+        return cls(total, count, gaps, sums["low"], sums["high"], mean, deviation)
 
     def take(self, places: slice) -> _Moments:
         """The moments of some of the columns."""
         return _Moments(
             self.rows,
             self.count[places],
+            self.gaps[places],
             self.low[places],
             self.high[places],
             self.mean[places],
@@ -370,13 +403,13 @@ class _Moments:
         kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
         if "score" in names and "value" in kept:
             kept = names
-        if self.count[0] < self.rows:
+        if self.gaps[0]:
             kept = (*(kept or names[:1]), "missing")
         return Column(name, position, kind, kept) if kept else "constant"
 
     def of_parts(self, column: Column, names: tuple[str, ...]) -> tuple[list[float], list[float]]:
         """Mean and scale of a column's parts, the flag of missing values among them."""
-        missing = 1 - float(self.count[0]) / self.rows
+        missing = max(0.0, 1 - float(self.count[0]) / self.rows)  # sums of weights are rounded
         known = {"missing": (missing, math.sqrt(missing * (1 - missing)))}
         for part, mean, deviation in zip(names, self.mean, self.deviation, strict=True):
             known[part] = float(mean), float(deviation)
@@ -390,13 +423,37 @@ def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
     return ("value", "score") if normal_scores and kind == "number" else ("value",)
 
 
-def _fit_category(counts: Counter[str | None], position: int, name: str) -> Column | str:
+def _column_of(
+    weights: NDArray[np.float64] | None, start: int, count: int
+) -> NDArray[np.float64] | None:
+    return None if weights is None else weights[start : start + count, np.newaxis]
+
+
+def _weighed(values: NDArray[Any], weight: NDArray[np.float64] | None) -> NDArray[Any]:
+    return values if weight is None else values * weight
+
+
+def _count(
+    counts: dict[str | None, float],
+    texts: list[str | None],
+    weights: NDArray[np.float64] | None,
+) -> None:
+    """Add how often the texts occur, or what the rows weigh in which they do."""
+    if weights is None:
+        for text, count in Counter(texts).items():
+            counts[text] = counts.get(text, 0) + count
+        return
+    for text, weight in zip(texts, weights.tolist(), strict=True):
+        counts[text] = counts.get(text, 0.0) + weight
+
+
+def _fit_category(counts: dict[str | None, float], position: int, name: str) -> Column | str:
     """The column, or the reason to drop it."""
     if set(counts) == {None}:
         return "empty"
     if len(counts) == 1:
         return "constant"
-    enough = max(2, min(10, counts.total() // 100))
+    enough = max(2, min(10, sum(counts.values()) // 100))
     kept = [text for text, count in counts.items() if count >= enough]
     if not kept:
         return "identifier-like"

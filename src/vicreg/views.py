@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from vicreg.draws import WeightedDraw
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vicreg.networks import Rows
+    from vicreg.partners import Partners
 
 __all__ = [
     "Compose",
@@ -99,6 +102,8 @@ class Donors:
         Donor rows, as many as rows are corrupted at a time.
     generator : torch.Generator
         On the table's device.
+    weights : Tensor, shape (rows of the table,), optional
+        How often a row gives a value, in proportion; by default all rows equally.
 
     Examples
     --------
@@ -111,8 +116,16 @@ class Donors:
     torch.Size([3, 2])
     """
 
-    def __init__(self, table: Rows, layout: Layout, size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        table: Rows,
+        layout: Layout,
+        size: int,
+        generator: torch.Generator,
+        weights: Tensor | None = None,
+    ) -> None:
         self.table, self.layout, self._generator = table, layout, generator
+        self._weighted = None if weights is None else WeightedDraw(weights)
         self._rows: Rows | None = None
         self._size = size
         self._next = 0
@@ -131,12 +144,13 @@ class Donors:
     def _draw(self, start: int, stop: int) -> None:
         assert self._rows is not None
         table, part = self.table, self._rows.take(slice(start, stop))
-        index = torch.randint(
-            len(table),
-            (stop - start, self.layout.n_columns),
-            device=table.numbers.device,
-            generator=self._generator,
-        )
+        shape = stop - start, self.layout.n_columns
+        if self._weighted is None:
+            index = torch.randint(
+                len(table), shape, device=table.numbers.device, generator=self._generator
+            )
+        else:
+            index = self._weighted(shape, self._generator)
         of_numbers, of_codes = self.layout.spread(index)
         torch.gather(table.numbers, 0, of_numbers, out=part.numbers)
         torch.gather(table.codes, 0, of_codes, out=part.codes)
@@ -244,10 +258,10 @@ class TwoViews:
     generator : torch.Generator
         The only source of randomness, on the table's device.
     sides : {"both", "one"}
-    near : Tensor, shape (rows of the table, k), optional
-        Positions of rows near each row.
-    near_share : float
-        Share of a batch's rows whose second view is made of a near row in their place.
+    near : Partners, optional
+        What the second views are made of in the rows' place.
+    weights : Tensor, shape (rows of the table,), optional
+        How often a row gives a value to others, in proportion.
 
     Examples
     --------
@@ -270,15 +284,15 @@ class TwoViews:
         generator: torch.Generator,
         *,
         sides: str = "both",
-        near: Tensor | None = None,
-        near_share: float = 1.0,
+        near: Partners | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         self._table, self._corrupt, self._generator = table, corrupt, generator
-        self._near, self._near_share = near, near_share
+        self._near = near
         self._views = table.empty(2 * batch_size)
         self._first, self._second = self._views.halves()
         self._changed = self._views if sides == "both" else self._second
-        self._donors = Donors(table, layout, len(self._changed), generator)
+        self._donors = Donors(table, layout, len(self._changed), generator, weights)
 
     def __call__(self, positions: Tensor) -> Rows:
         """Views (2n, ...) of the rows at ``positions`` (n,): all first ones before all second ones.
@@ -292,18 +306,11 @@ class TwoViews:
             second.numbers.copy_(first.numbers)
             second.codes.copy_(first.codes)
         else:
-            others = self._partners(positions, self._near)
+            others = self._near.draw(positions, self._generator)
             torch.index_select(table.numbers, 0, others, out=second.numbers)
             torch.index_select(table.codes, 0, others, out=second.codes)
         self._corrupt(self._changed, self._donors, self._generator)
         return self._views
-
-    def _partners(self, positions: Tensor, near: Tensor) -> Tensor:
-        """One of the near rows for a share of the positions, the row itself for the others."""
-        shape, device = positions.shape, positions.device
-        drawn = torch.randint(near.shape[1], shape, device=device, generator=self._generator)
-        own = torch.rand(shape, device=device, generator=self._generator) >= self._near_share
-        return torch.where(own, positions, near[positions, drawn])
 
 
 def _chosen(rows: Rows, layout: Layout, rate: float, generator: torch.Generator) -> Tensor:
