@@ -13,13 +13,14 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "precision", "loss", "networks", "draws", "partners", "views", "optim"),
+    *("config", "precision", "loss", "networks", "draws", "partners", "views", "pairs", "optim"),
     *("sources", "metrics", "plots"),
     *(
         "quantiles",
         "neighbours",
         "columns",
         "per_row",
+        "counts",
         "table",
         "batches",
         "inference",
@@ -33,7 +34,11 @@ ORDER = [
     *("persistence", "estimator", "report", "scorecard", "cli"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
-FOUNDATION = {"loss": {"precision"}, "views": {"networks", "draws", "partners"}}
+FOUNDATION = {
+    "loss": {"precision"},
+    "views": {"networks", "draws", "partners"},
+    "pairs": {"networks", "views", "partners"},
+}
 LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
 #: Heavy packages and the files that may import them.
@@ -44,7 +49,7 @@ HOMES = {
     "cyclopts": {"cli"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
-    "narwhals": {"sources", "columns", "estimator", "cli"},
+    "narwhals": {"sources", "columns", "counts", "estimator", "scorecard", "cli"},
     "sklearn": {"metrics", "estimator", "scorecard", "cli"},
     "optuna": set[str](),
     "pandas": set[str](),

@@ -175,6 +175,29 @@ def test_bad_groups_and_weights_leave_one_line_and_no_model(
     assert not (tmp_path / "m").exists()
 
 
+def test_pairs_go_all_the_way(tmp_path: Path, run: Any) -> None:
+    first = table().select("alcohol", "malic_acid", "sample", "species")
+    second = table().select("sample", "ash", "magnesium")
+    first.write_csv(tmp_path / "a.csv")
+    second.write_parquet(tmp_path / "b.parquet")
+    asides = ["--label", "species", "--id", "sample"]
+    paths = [tmp_path / "a.csv", "--out", tmp_path / "m", "--paired", tmp_path / "b.parquet"]
+    assert run("fit", *paths, *asides, *FAST).status == 0
+    assert json.loads(run("info", tmp_path / "m", "--json").out)["paired_columns"] == 2
+    paths = [tmp_path / "a.csv", "--out", tmp_path / "Z.parquet"]
+    told = run("embed", tmp_path / "m", *paths, "--paired", tmp_path / "b.parquet")
+    assert told.status == 0
+    wanted = load(tmp_path / "m").transform(
+        first.drop("sample", "species"), X_paired=second.drop("sample")
+    )
+    Z = pl.read_parquet(tmp_path / "Z.parquet").select(DIMENSIONS).to_numpy()
+    assert np.array_equal(Z, wanted)
+    second.reverse().write_parquet(tmp_path / "b.parquet")
+    told = run("embed", tmp_path / "m", *paths, "--paired", tmp_path / "b.parquet")
+    assert told.status == 2
+    assert "same rows in the same order, however: row 0 is 's177', not 's000'" in told.err
+
+
 @pytest.mark.parametrize("name", ["sample", "number"])
 def test_npy_files_come_with_their_ids(fitted: Path, tmp_path: Path, run: Any, name: str) -> None:
     numbers = [pl.Series("number", range(1000, 1178))] if name == "number" else []

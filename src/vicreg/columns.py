@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vicreg.sources import Source
+    from vicreg.sources import Block, Source
 
 __all__ = ["DATE_PARTS", "Kind", "is_missing", "kind_of", "numbers_of", "parts_of", "texts_of"]
 
@@ -25,10 +25,10 @@ DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", 
 
 def kind_of(source: Source, position: int, name: str) -> Kind | None:
     """What a column holds; None if it holds nothing at all."""
-    if isinstance(source, np.ndarray):
+    if not isinstance(source, nw.DataFrame):
         by_kind: dict[str, Kind] = {"b": "boolean", "M": "datetime"}
         if source.dtype.kind in "OUS":
-            return _kind_of_objects(source[:, position], name)
+            return _kind_of_objects(np.asarray(source[:, position]), name)
         return by_kind.get(source.dtype.kind, "number")
     series = source.get_column(name)
     dtype = series.dtype
@@ -71,7 +71,7 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
 
 
 def numbers_of(
-    source: Source, positions: Sequence[int], names: Sequence[str], first_row: int
+    source: Block, positions: Sequence[int], names: Sequence[str], first_row: int
 ) -> NDArray[np.float64]:
     """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
@@ -92,7 +92,7 @@ def numbers_of(
     return values
 
 
-def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
+def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     if isinstance(source, np.ndarray):
         column = source[:, position]
         if column.dtype.kind == "m":
@@ -122,9 +122,7 @@ def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
     return np.where(np.isnat(durations), np.nan, seconds)
 
 
-def parts_of(
-    source: Source, position: int, name: str, kind: Kind
-) -> dict[str, NDArray[np.float64]]:
+def parts_of(source: Block, position: int, name: str, kind: Kind) -> dict[str, NDArray[np.float64]]:
     """The numbers that a truth value or a date becomes."""
     if kind == "boolean":
         return {"value": _as_floats(source, position, name)}
@@ -139,7 +137,7 @@ def parts_of(
     return dict(zip(DATE_PARTS, values, strict=True))
 
 
-def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]:
+def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
     """Seconds since 1970, UTC; NaN where missing."""
     if isinstance(source, np.ndarray):
         if source.dtype.kind == "M":
@@ -160,7 +158,7 @@ def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]
     )
 
 
-def texts_of(source: Source, position: int, name: str) -> list[str | None]:
+def texts_of(source: Block, position: int, name: str) -> list[str | None]:
     """A column's values as text, None where missing; 3.0 and 3 are the same text."""
     if isinstance(source, np.ndarray):
         return [_text(value) for value in source[:, position].tolist()]

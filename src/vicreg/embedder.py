@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,15 @@ import torch
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
+from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
 from vicreg.partners import Mates, Near
-from vicreg.per_row import whole_groups
+from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
 from vicreg.sources import blocks
 from vicreg.table import TableEncoder
 from vicreg.training import MOST_HELD_OUT, History, train
-from vicreg.views import corruption
+from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.config import Config
+    from vicreg.networks import Rows
     from vicreg.partners import Partners
     from vicreg.sources import Source
+    from vicreg.views import Compose, ViewMaker
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
@@ -52,16 +56,25 @@ class Embedder:
     n_threads: int = 1
     #: What the networks were trained in, ``"float32"`` or ``"bfloat16"``.
     precision: str = "float32"
+    #: The encoder of the second table, where pairs of rows were fitted.
+    paired: TableEncoder | None = None
 
-    def embed(self, source: Source) -> NDArray[np.float32]:
-        """Embedding (rows, n_components) of a table with the fitted columns."""
-        device = next(self.network.parameters()).device
+    def embed(self, source: Source, *, side: int = 0) -> NDArray[np.float32]:
+        """Embedding (rows, n_components) of a table with the fitted columns.
+
+        ``side`` 1 is the second table, where pairs of rows were fitted.
+        """
+        network, table = self.network, self.table
+        if self.paired is not None:
+            assert isinstance(network, PairedEmbedding)
+            network, table = network.side(side), (self.table, self.paired)[side]
+        device = next(network.parameters()).device
         shape = source.shape[0], self.config.n_components
         embedding = np.empty(shape, dtype=np.float32)
         with _threads(self.n_threads):
             for start, part in blocks(source, least_rows=BLOCK):
-                rows = self.table.transform(part, first_row=start).to(device)
-                embedding[start : start + len(rows)] = embed(self.network, rows).cpu().numpy()
+                rows = table.transform(part, first_row=start).to(device)
+                embedding[start : start + len(rows)] = embed(network, rows).cpu().numpy()
         return embedding
 
 
@@ -77,6 +90,7 @@ def fit_embedder(
     untrained: bool = False,
     groups: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
+    paired: Source | None = None,
 ) -> Embedder:
     """Encode a table and train a network on it.
 
@@ -102,12 +116,15 @@ def fit_embedder(
         Rows of one group are views of each other; held-out rows are whole groups.
     weights : ndarray, shape (rows,), optional
         Rows are drawn in proportion; a row of weight 0 is as good as not there.
+    paired : Source, optional
+        A second table of the same rows, for an encoder of its own into the same space.
 
     Raises
     ------
     ValueError
-        If the table has fewer than two rows or no usable column, or if both groups and
-        ``config.neighbours`` are given.
+        If the table has fewer than two rows or no usable column; if groups or a second table are
+        given and ``config.neighbours`` too; if a second table is and ``config.shared_weights`` is
+        not.
     """
     n_rows = source.shape[0]
     if n_rows < 2:
@@ -122,17 +139,42 @@ def fit_embedder(
             "second views are made of near rows or of rows of the same group, not of both, "
             f"however: groups and neighbours={config.neighbours}"
         )
+    if paired is not None:
+        _check_paired(source, paired, config)
     place = _device(device)
     generator = torch.Generator(place).manual_seed(seed)
     # Statistics come from training rows only: a held-out row must be new to the encoder too.
-    training, judging = _parts(n_rows, config, seed, groups, weights)
-    told_of_rows = _notes_on_rows(groups, weights, config, judging)
+    n_there = n_rows if weights is None else int(np.count_nonzero(weights))
+    training, judging, told_of_rows = split_rows(
+        n_rows,
+        held_out_rows(n_there, config),
+        fewest=FEWEST_HELD_OUT,
+        seed=seed,
+        groups=groups,
+        weights=weights,
+    )
     if weights is not None and len(np.unique(weights[weights > 0])) == 1:
         weights = None  # those that are there all count the same
-    table = TableEncoder.fit(source, training, normal_scores=config.normal_scores, weights=weights)
-    rows = table.transform(source, training).to(place)
-    held_out = None if judging is None else table.transform(source, judging).to(place)
-    notes = [*table.notes, *told_of_rows]
+    sources = [source] if paired is None else [source, paired]
+    tables = [
+        TableEncoder.fit(
+            one,
+            training,
+            normal_scores=config.normal_scores,
+            weights=weights,
+            holds=config.kind,
+            n_top_columns=config.n_top_columns,
+        )
+        for one in sources
+    ]
+    table = tables[0]
+    rows = _encoded(tables, sources, training, place)
+    held_out = None if judging is None else _encoded(tables, sources, judging, place)
+    notes = [*told_of_rows]
+    for one, whose in zip(
+        reversed(tables), reversed(("", "X_paired: ")[: len(tables)]), strict=True
+    ):
+        notes = [*(whose + note for note in [*one.notes, *_notes_on_counts(one, config)]), *notes]
     if len(rows) < config.batch_size:
         notes.append(
             f"batch_size lowered from {config.batch_size} to {len(rows)}: "
@@ -140,12 +182,20 @@ def fit_embedder(
         )
         config = replace(config, batch_size=len(rows))
 
-    network = build_network(table, config, seed).to(place)
+    second = tables[1] if paired is not None else None
+    network = build_network(table, config, seed, second).to(place)
     work = 2 * config.batch_size * network.largest_layer
     threads = n_threads if n_threads is not None else _enough_threads(work)
     bfloat16 = bfloat16_pays(place, work) if precision == "auto" else precision == "bfloat16"
     embedder = Embedder(
-        config, table, network, History(), notes, threads, "bfloat16" if bfloat16 else "float32"
+        config,
+        table,
+        network,
+        History(),
+        notes,
+        threads,
+        "bfloat16" if bfloat16 else "float32",
+        second,
     )
     if untrained:
         return embedder
@@ -165,12 +215,13 @@ def fit_embedder(
             rows,
             held_out,
             table.layout.to(place),
-            corruption(swap=config.swap, mask=config.mask, noise=config.noise),
+            _corruption(table, config, place),
             config,
             generator=generator,
             near=near,
             held_out_near=held_out_near,
             weights=None if weights is None else _of_rows(weights, training, place),
+            make_views=TwoViews if second is None else _across(second, config, place),
             bfloat16=bfloat16,
             observe=observe,
         )
@@ -190,23 +241,26 @@ def held_out_rows(n_rows: int, config: Config) -> int:
     return wanted if wanted >= FEWEST_HELD_OUT else 0
 
 
-def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedding:
-    """The network of a configuration for a table's columns, freshly initialised."""
+def build_network(
+    table: TableEncoder, config: Config, seed: int, paired: TableEncoder | None = None
+) -> JointEmbedding:
+    """The network of a configuration for the columns of one table or two, freshly initialised."""
     branches = 1 if config.shared_weights else 2
+    tables = [table] * branches if paired is None else [table, paired]
     # Layers initialise themselves from the global generator: it is lent a seed and given back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         encoders = [
             Encoder(
-                table.n_numbers,
-                table.cardinalities,
+                one.n_numbers,
+                one.cardinalities,
                 hidden=config.hidden,
                 n_components=config.n_components,
                 batch_norm=config.batch_norm,
                 final_relu=config.final_relu,
                 skip=config.skip,
             )
-            for _ in range(branches)
+            for one in tables
         ]
         projectors = [
             projector(
@@ -217,59 +271,72 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
             )
             for _ in range(branches)
         ]
+    if paired is not None:
+        return PairedEmbedding((encoders[0], encoders[1]), projectors[0])
     return JointEmbedding(encoders, projectors)
 
 
-def _parts(
-    n_rows: int,
-    config: Config,
-    seed: int,
-    groups: NDArray[np.int64] | None,
-    weights: NDArray[np.float64] | None,
-) -> tuple[NDArray[np.intp] | None, NDArray[np.intp] | None]:
-    """Positions of training rows (None for all) and of held-out rows (None for none)."""
-    there = np.arange(n_rows) if weights is None else np.flatnonzero(weights)
-    random = np.random.default_rng(seed)
-    wanted = held_out_rows(len(there), config)
-    if groups is None:
-        held_out = random.permutation(len(there))[:wanted]
-    else:
-        held_out = whole_groups(groups[there], wanted, random)
-        if len(held_out) < FEWEST_HELD_OUT:
-            held_out = held_out[:0]
-    if not len(held_out):
-        return (None if len(there) == n_rows else there), None
-    training = np.delete(there, held_out)
-    return training, there[np.sort(held_out)]
+def _encoded(
+    tables: list[TableEncoder],
+    sources: list[Source],
+    index: NDArray[np.intp] | None,
+    place: torch.device,
+) -> Rows:
+    rows = [
+        table.transform(source, index).to(place)
+        for table, source in zip(tables, sources, strict=True)
+    ]
+    return rows[0] if len(rows) == 1 else PairedRows.of(*rows)
+
+
+def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Compose:
+    return corruption(
+        swap=config.swap,
+        mask=config.mask,
+        noise=config.noise,
+        thin=table.thinning(config.thin, place),
+    )
+
+
+def _across(second: TableEncoder, config: Config, place: torch.device) -> ViewMaker:
+    return partial(
+        PairedViews,
+        second_layout=second.layout.to(place),
+        second_corrupt=_corruption(second, config, place),
+    )
+
+
+def _check_paired(source: Source, paired: Source, config: Config) -> None:
+    if paired.shape[0] != source.shape[0]:
+        raise ValueError(
+            "X_paired must have the rows of X, in the same order, "
+            f"however: {paired.shape[0]} rows, X has {source.shape[0]}"
+        )
+    for name, told, wanted in (
+        ("neighbours", config.neighbours, 0),
+        ("shared_weights", config.shared_weights, True),
+    ):
+        if told != wanted:
+            raise ValueError(
+                f"with X_paired {name} must be {wanted!r}: each table has an encoder of its own, "
+                f"and a row's views are the row in both; however: {name}={told!r}"
+            )
+
+
+def _notes_on_counts(table: TableEncoder, config: Config) -> list[str]:
+    if table.depth is None or config.kind != "auto":
+        return []
+    note = (
+        "read as counts (whole numbers, mostly 0, overdispersed): brought to a depth of "
+        f"{table.depth.target:g}, log(1 + x); kind='table' takes them as they are"
+    )
+    return [note]
 
 
 def _of_rows(
     values: NDArray[Any], index: NDArray[np.intp] | None, place: torch.device
 ) -> torch.Tensor:
     return torch.from_numpy(values if index is None else values[index]).to(place)
-
-
-def _notes_on_rows(
-    groups: NDArray[np.int64] | None,
-    weights: NDArray[np.float64] | None,
-    config: Config,
-    judging: NDArray[np.intp] | None,
-) -> list[str]:
-    notes = []
-    if weights is not None and not weights.all():
-        notes.append(f"left out {int((weights == 0).sum())} rows of weight 0")
-    if groups is not None:
-        there = groups if weights is None else groups[weights > 0]
-        sizes = np.unique(there, return_counts=True)[1]
-        alone = int((sizes == 1).sum())
-        if alone:
-            notes.append(f"{alone} of {len(there)} rows are alone in their group")
-        if judging is None and held_out_rows(len(there), config):
-            notes.append(
-                f"no rows are held out: {FEWEST_HELD_OUT} are needed, in whole groups of "
-                f"{held_out_rows(len(there), config)} rows in all"
-            )
-    return notes
 
 
 def _enough_threads(work: float) -> int:

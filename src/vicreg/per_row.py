@@ -11,7 +11,7 @@ from vicreg.columns import is_missing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["checked_groups", "checked_weights", "whole_groups"]
+__all__ = ["checked_groups", "checked_weights", "split_rows", "whole_groups"]
 
 
 def checked_groups(groups: object, n_rows: int) -> NDArray[np.int64]:
@@ -115,6 +115,70 @@ def whole_groups(
         if left == 0:
             break
     return np.flatnonzero(taken[codes])
+
+
+def split_rows(
+    n_rows: int,
+    wanted: int,
+    *,
+    fewest: int,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.intp] | None, NDArray[np.intp] | None, list[str]]:
+    """Rows to train on and rows held out, at random, in ascending order; and notes.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    wanted : int
+        Rows to hold out, at the most.
+    fewest : int
+        Where whole groups make fewer than this, none are held out.
+    seed : int
+    groups : ndarray of int, shape (rows,), optional
+        Held-out rows are whole groups.
+    weights : ndarray, shape (rows,), optional
+        Rows of weight 0 are in neither part.
+
+    Returns
+    -------
+    training : ndarray of int or None
+        None for all rows.
+    held_out : ndarray of int or None
+        None for no row.
+    notes : list of str
+
+    Examples
+    --------
+    >>> from vicreg.per_row import split_rows
+    >>> split_rows(6, 2, fewest=1, seed=0)
+    (array([0, 1, 4, 5]), array([2, 3]), [])
+    """
+    there = np.arange(n_rows) if weights is None else np.flatnonzero(weights)
+    random = np.random.default_rng(seed)
+    notes = []
+    if len(there) < n_rows:
+        notes.append(f"left out {n_rows - len(there)} rows of weight 0")
+    if groups is None:
+        held_out = random.permutation(len(there))[:wanted]
+    else:
+        own = groups[there]
+        alone = int((np.unique(own, return_counts=True)[1] == 1).sum())
+        if alone:
+            notes.append(f"{alone} of {len(there)} rows are alone in their group")
+        held_out = whole_groups(own, wanted, random)
+        if len(held_out) < fewest:
+            held_out = held_out[:0]
+            if wanted:
+                notes.append(
+                    f"no rows are held out: {fewest} are needed, in whole groups of {wanted} rows "
+                    "in all"
+                )
+    if not len(held_out):
+        return (None if len(there) == n_rows else there), None, notes
+    return np.delete(there, held_out), there[np.sort(held_out)], notes
 
 
 def _one_per_row(name: str, values: object, n_rows: int) -> NDArray[np.generic]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -321,7 +322,7 @@ def _is_fitted(model: VICReg) -> bool:
 
 
 def _native(source: Source) -> object:
-    return source if isinstance(source, np.ndarray) else source.to_native()
+    return source.to_native() if isinstance(source, nw.DataFrame) else source
 
 
 def _split(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vicreg.config import Config
     from vicreg.networks import JointEmbedding, Rows
     from vicreg.partners import Partners
-    from vicreg.views import Corruption, Layout
+    from vicreg.views import Corruption, Layout, ViewMaker
 
 __all__ = ["TrainingStep"]
 
@@ -42,6 +42,8 @@ class TrainingStep:
         What second views are made of in the rows' place.
     weights : Tensor, shape (rows,), optional
         How often a row stands in a batch, in proportion; by default once in an epoch.
+    make_views : ViewMaker
+        Makes a batch's views; of two tables with :class:`vicreg.pairs.PairedViews`.
     bfloat16 : bool
         Multiply matrices of the networks in bfloat16; loss, statistics and update stay in float32.
     """
@@ -57,6 +59,7 @@ class TrainingStep:
         generator: torch.Generator,
         near: Partners | None = None,
         weights: Tensor | None = None,
+        make_views: ViewMaker = TwoViews,
         bfloat16: bool = False,
     ) -> None:
         self.network = network
@@ -71,7 +74,7 @@ class TrainingStep:
             betas=config.betas,
             weight_decay=config.weight_decay,
         )
-        self._views = TwoViews(
+        self._views = make_views(
             rows,
             layout,
             corrupt,

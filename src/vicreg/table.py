@@ -5,6 +5,7 @@ Statistics come from the rows given to :meth:`TableEncoder.fit` and from no othe
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 
 from vicreg.columns import DATE_PARTS, kind_of, numbers_of, parts_of, texts_of
+from vicreg.counts import Depth, checked_counts, looks_like_counts, most_variable
 from vicreg.networks import Rows
 from vicreg.quantiles import NormalScores
-from vicreg.sources import blocks, column_names, take_rows
-from vicreg.views import Layout
+from vicreg.sources import blocks, column_names, dense, take_rows
+from vicreg.views import Layout, Thin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.columns import Kind
-    from vicreg.sources import Source
+    from vicreg.sources import Block, Source
 
     Index = NDArray[np.intp]
 
@@ -63,6 +65,9 @@ class TableEncoder:
     - Categories become codes, the most frequent first; values that are rare in the fitted rows, or
       not in them, share code 0. Missing is a category of its own.
     - Constant columns, empty columns and identifiers (text with nearly no value twice) are dropped.
+    - Counts (``depth`` is there) are brought to the fitted rows' median depth, and their logarithm
+      is centred and scaled: by the geometric mean of the column's own deviation and that of all
+      columns (root mean square), so that what is hardly ever seen stays small.
 
     Examples
     --------
@@ -83,6 +88,7 @@ class TableEncoder:
     mean: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     scores: NormalScores | None = None
+    depth: Depth | None = None
 
     @classmethod
     def fit(
@@ -92,6 +98,8 @@ class TableEncoder:
         *,
         normal_scores: bool = False,
         weights: NDArray[np.float64] | None = None,
+        holds: str = "table",
+        n_top_columns: int = 0,
     ) -> TableEncoder:
         """Learn kinds, statistics and categories from a table.
 
@@ -106,15 +114,26 @@ class TableEncoder:
         weights : ndarray, shape (rows of the table,), optional
             How much a row counts, above 0: in means and deviations, and in what is a rare category
             (by its share of the weight). Normal scores do not know weights.
+        holds : {"table", "counts", "auto"}
+            Whether the table holds counts; ``"auto"`` looks.
+        n_top_columns : int
+            Of counts, how many columns to keep; 0 for all.
 
         Raises
         ------
         TypeError
             If a column holds something that is neither number, date, text nor truth value.
         ValueError
-            If a number is infinite, or no column is left.
+            If a number is infinite, no column is left, or counts are no counts.
         """
         names = column_names(source)
+        if holds == "counts" or (holds == "auto" and looks_like_counts(source, index)):
+            return cls._fit_counts(source, index, weights, n_top_columns)
+        if n_top_columns:
+            raise ValueError(
+                "n_top_columns chooses among counts, which this table does not seem to hold, "
+                f"however: n_top_columns={n_top_columns}. Say kind='counts' if it does"
+            )
         kinds = [kind_of(source, position, name) for position, name in enumerate(names)]
         draft = cls(
             [
@@ -169,13 +188,49 @@ class TableEncoder:
             kept_names = {column.position for column in columns}
             scored = [c.position in kept_names for c in draft.columns if c.kind == "number"]
             encoder.scores = NormalScores(draft.scores.points[scored])
-        if not columns:
-            reasons = "; ".join(encoder.notes)
+        encoder._check_columns()
+        return encoder
+
+    @classmethod
+    def _fit_counts(
+        cls,
+        source: Source,
+        index: Index | None,
+        weights: NDArray[np.float64] | None,
+        n_top_columns: int,
+    ) -> TableEncoder:
+        names = column_names(source)
+        weight = weights if weights is None or index is None else weights[index]
+        depth = Depth.fit(source, index, weight)
+        chosen = np.arange(len(names))
+        if 0 < n_top_columns < len(names):
+            chosen = most_variable(source, index, n_top_columns)
+        others = np.delete(np.arange(len(names)), chosen)
+        encoder = cls(
+            [Column(names[at], int(at), "number", ("value",)) for at in chosen],
+            {names[at]: "less variable" for at in others},
+            depth=depth,
+        )
+        moments = _Moments.of(
+            lambda: (encoder.raw(part, at) for at, part in blocks(source, index)), weight
+        )
+        varying = moments.high > moments.low
+        for column in itertools.compress(encoder.columns, ~varying):
+            encoder.dropped[column.name] = "constant"
+        encoder.columns = list(itertools.compress(encoder.columns, varying))
+        encoder._check_columns()
+        own = moments.deviation[varying]
+        encoder.mean = moments.mean[varying]
+        encoder.scale = np.sqrt(own * np.sqrt(np.mean(np.square(own))))
+        return encoder
+
+    def _check_columns(self) -> None:
+        if not self.columns:
+            reasons = "; ".join(self.notes)
             raise ValueError(
                 f"the table has no column to learn from: {reasons}. At least one column must hold "
                 "two different values"
             )
-        return encoder
 
     def transform(self, source: Source, index: Index | None = None, *, first_row: int = 0) -> Rows:
         """Numbers (rows, p) float32 and codes (rows, q) int32 of a table with the same columns.
@@ -199,6 +254,7 @@ class TableEncoder:
         n_rows = source.shape[0] if index is None else len(index)
         coded = [column for column in self.columns if column.kind == "category"]
         numbers = np.empty((n_rows, self.n_numbers), dtype=np.float32)
+        depths = np.empty(n_rows if self.depth is not None else 0, dtype=np.float32)
         codes = np.empty((n_rows, len(coded)), dtype=np.int32)
         lookups = [
             {value: code for code, value in enumerate(column.categories, start=1)}
@@ -206,16 +262,33 @@ class TableEncoder:
         ]
         names = column_names(source)
         for first, part in blocks(source, index):
-            raw = self.raw(part, first_row + first)
+            if self.depth is None:
+                raw = self.raw(part, first_row + first)
+            else:
+                raw, depth = self._logs(part, first_row + first)
+                depths[first : first + len(raw)] = depth
             raw -= self.mean
             raw /= self.scale
             encoded = numbers[first : first + len(raw)]
+            if self.depth is not None:
+                encoded[:] = raw
+                continue
             np.clip(raw, -FARTHEST, FARTHEST, out=encoded, casting="same_kind")
             np.copyto(encoded, 0, where=np.isnan(encoded))
             for place, (column, lookup) in enumerate(zip(coded, lookups, strict=True)):
                 texts = texts_of(part, column.position, names[column.position])
                 codes[first : first + len(raw), place] = [lookup.get(text, 0) for text in texts]
-        return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
+        depth_of_rows = None if self.depth is None else torch.from_numpy(depths)
+        return Rows(torch.from_numpy(numbers), torch.from_numpy(codes), depth_of_rows)
+
+    def thinning(self, most: float, device: torch.device) -> Thin | None:
+        """The corruption that leaves counts out; None for a table of something else."""
+        if self.depth is None:
+            return None
+        mean, scale = (
+            torch.from_numpy(values).to(device, torch.float32) for values in (self.mean, self.scale)
+        )
+        return Thin(most, mean, scale, self.depth.target)
 
     @property
     def layout(self) -> Layout:
@@ -260,7 +333,11 @@ class TableEncoder:
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """The encoder as a JSON document and arrays."""
-        document = {"columns": [asdict(column) for column in self.columns], "dropped": self.dropped}
+        document = {
+            "columns": [asdict(column) for column in self.columns],
+            "dropped": self.dropped,
+            "depth": None if self.depth is None else self.depth.target,
+        }
         arrays = {"mean": self.mean, "scale": self.scale}
         if self.scores is not None:
             arrays["points"] = self.scores.points
@@ -282,7 +359,11 @@ class TableEncoder:
             for entry in document["columns"]
         ]
         scores = NormalScores(arrays["points"]) if "points" in arrays else None
-        return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"], scores)
+        target = document.get("depth")  # models of before counts have none
+        depth = None if target is None else Depth(float(target))
+        return cls(
+            columns, dict(document["dropped"]), arrays["mean"], arrays["scale"], scores, depth
+        )
 
     def _fit_scores(self, source: Source, index: Index | None) -> NormalScores:
         """Distribution functions of the numbers, from some twenty thousand rows at the most."""
@@ -291,14 +372,18 @@ class TableEncoder:
         rows = np.arange(0, n_rows, every) if index is None else index[::every]
         numbers = [column for column in self.columns if column.kind == "number"]
         positions = [column.position for column in numbers]
-        part = take_rows(source, rows)
+        part = dense(take_rows(source, rows))
         return NormalScores.fit(numbers_of(part, positions, column_names(source), 0))
 
     def raw(self, source: Source, first_row: int = 0) -> NDArray[np.float64]:
         """All numbers before standardising (rows, p) float64, NaN where missing.
 
-        ``first_row`` is what messages call the first of the rows.
+        ``first_row`` is what messages call the first of the rows. Of counts, the logarithms of what
+        they are at the common depth.
         """
+        source = dense(source)
+        if self.depth is not None:
+            return self._logs(source, first_row)[0]
         names = column_names(source)
         values, flags, flagged, positions, scored = [], [], [], [], []
         others: list[tuple[int, Column]] = []
@@ -330,6 +415,14 @@ class TableEncoder:
             for offset, part in enumerate(column.parts):
                 raw[:, place + offset] = parts[part]
         return raw
+
+    def _logs(
+        self, source: Block, first_row: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        assert self.depth is not None
+        counts = checked_counts(source, first_row)
+        kept = [column.position for column in self.columns]
+        return self.depth(counts, None if len(kept) == counts.shape[1] else kept)
 
 
 @dataclass

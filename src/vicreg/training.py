@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vicreg.loss import LossWeights
     from vicreg.networks import JointEmbedding, Rows
     from vicreg.partners import Partners
-    from vicreg.views import Corruption, Layout
+    from vicreg.views import Corruption, Layout, ViewMaker
 
 __all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "train"]
 
@@ -107,6 +107,7 @@ def train(
     near: Partners | None = None,
     held_out_near: Partners | None = None,
     weights: Tensor | None = None,
+    make_views: ViewMaker = TwoViews,
     bfloat16: bool = False,
     observe: Callable[[Moment], None] | None = None,
 ) -> History:
@@ -132,6 +133,7 @@ def train(
     held_out_near : Partners, optional
         Of the held-out rows.
     weights : Tensor, shape (rows,), optional
+    make_views : ViewMaker
     bfloat16 : bool
         See :class:`vicreg.step.TrainingStep`.
     observe : callable, optional
@@ -147,7 +149,7 @@ def train(
     DivergenceError
         If the loss is no longer finite.
     """
-    trial = _trial(rows, held_out, layout, corrupt, config, generator, held_out_near)
+    trial = _trial(rows, held_out, layout, corrupt, config, generator, held_out_near, make_views)
     at_start = Deviations.of(network, *trial)
     take_step = TrainingStep(
         network,
@@ -158,6 +160,7 @@ def train(
         generator=generator,
         near=near,
         weights=weights,
+        make_views=make_views,
         bfloat16=bfloat16,
     )
     every = max(1, config.steps // EVALUATIONS)
@@ -219,12 +222,13 @@ def _trial(
     config: Config,
     generator: torch.Generator,
     near: Partners | None,
+    make_views: ViewMaker,
 ) -> _Trial:
     chosen = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
     size = min(max(config.batch_size, FEWEST_AT_ONCE), len(chosen))
     starts = range(0, len(chosen) - size + 1, size)
     batches = [
-        TwoViews(chosen, layout, corrupt, size, generator, sides=config.sides, near=near)(
+        make_views(chosen, layout, corrupt, size, generator, sides=config.sides, near=near)(
             torch.arange(start, start + size, device=rows.numbers.device)
         )
         for start in starts
