@@ -51,6 +51,7 @@ HOMES = {
     "safetensors": {"persistence"},
     "narwhals": {"sources", "columns", "counts", "estimator", "scorecard", "cli"},
     "sklearn": {"metrics", "estimator", "scorecard", "cli"},
+    "anndata": {"sources"},
     "optuna": set[str](),
     "pandas": set[str](),
     "polars": set[str](),
@@ -146,7 +147,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"matplotlib", "optuna", "pyarrow", "pandas", "polars", "jinja2", "cyclopts"}
+HEAVY = {"anndata", "matplotlib", "optuna", "pyarrow", "pandas", "polars", "jinja2", "cyclopts"}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -17,7 +17,7 @@ from vicreg.config import Config
 from vicreg.embedder import fit_embedder
 from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
-from vicreg.sources import read
+from vicreg.sources import contents, is_annotated, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,7 +228,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
         Parameters
         ----------
-        X : array, frame, sparse matrix or path, shape (rows, columns)
+        X : array, frame, sparse matrix, AnnData or path, shape (rows, columns)
             Numbers, text, dates, truth values; missing values allowed, infinities not.
         y : ignored
         groups : array-like, shape (rows,), optional
@@ -434,9 +434,12 @@ class PairedTable(BaseEstimator):  # type: ignore[misc]
 
 
 def _read(owner: BaseEstimator, X: object, *, reset: bool) -> Source:
-    source = read(X)
+    table = contents(X)
+    source = read(table)
     # scikit-learn's own check of names and width; of the values it knows nothing.
-    native = source.to_native() if isinstance(source, nw.DataFrame) else source
+    native: Any = source.to_native() if isinstance(source, nw.DataFrame) else source
+    if is_annotated(table):
+        native = table.var.T.iloc[:0]  # a frame without rows, with the names
     validate_data(owner, native, reset=reset, skip_check_array=True)
     return source
 

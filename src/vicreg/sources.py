@@ -1,4 +1,4 @@
-"""Where a table comes from: an array, a data frame, a sparse matrix, or a CSV or Parquet file."""
+"""Where a table comes from: an array, a data frame, a sparse matrix, an AnnData, or a file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ __all__ = [
     "Source",
     "blocks",
     "column_names",
+    "contents",
     "dense",
     "drop_columns",
+    "is_annotated",
     "read",
     "read_file",
     "shuffle_columns",
@@ -45,7 +47,8 @@ def read(data: object) -> Source:
     ----------
     data
         A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix
-        (read in blocks, never dense as a whole), or the path of a CSV or Parquet file.
+        (read in blocks, never dense as a whole), an AnnData (its ``X``), or the path of a CSV,
+        Parquet or h5ad file.
 
     Raises
     ------
@@ -61,8 +64,9 @@ def read(data: object) -> Source:
     >>> read([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    if isinstance(data, str | Path):
-        data = read_file(Path(data))
+    data = contents(data)
+    if is_annotated(data):
+        data = _checked_annotated(data)
     if isinstance(data, nw.DataFrame):
         return _checked_frame(data)
     if scipy.sparse.issparse(data):
@@ -77,6 +81,37 @@ def read(data: object) -> Source:
     except ValueError as error:
         raise ValueError(f"the table's rows must have the same length: {error}") from None
     return _checked_array(array, data)
+
+
+def contents(data: object) -> Any:
+    """What the file at a path holds; what is no path, as it is.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the file is an h5ad and anndata is not installed.
+    """
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
+    if path.suffix.lower() != ".h5ad" or not path.is_file():
+        return read_file(path)
+    try:
+        import anndata
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"anndata is needed to read {path.name}: pip install 'vicreg[omics]'"
+        ) from None
+    try:
+        return anndata.read_h5ad(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is not a readable h5ad file: {reason}") from None
+
+
+def is_annotated(data: object) -> bool:
+    """Whether this is an AnnData, known by its name so that anndata need not be imported."""
+    return type(data).__name__ == "AnnData" and hasattr(data, "var_names")
 
 
 def read_file(path: Path) -> nw.DataFrame[Any]:
@@ -219,6 +254,15 @@ def _names_of(data: Any) -> Sequence[object]:
 def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
     _check_shape(frame.shape)
     return frame
+
+
+def _checked_annotated(data: Any) -> Any:
+    """The matrix of an AnnData."""
+    if data.isbacked:
+        raise ValueError("an AnnData must be in memory, however: it is backed; call .to_memory()")
+    if data.X is None:
+        raise ValueError("an AnnData must have its matrix in X, however: X is None")
+    return data.X
 
 
 def _checked_sparse(data: Any) -> scipy.sparse.csr_array:
