@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from vicreg import VICReg, load
+from vicreg import VICReg, evaluate, load
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -52,6 +52,16 @@ def test_an_anndata_is_its_matrix_with_the_genes_names(tmp_path: Path, sparse: b
     model.save(tmp_path / "m")
     for given in (path, str(path)):
         assert np.array_equal(load(tmp_path / "m").transform(given), data.obsm["X_vicreg"])
+
+
+def test_an_anndata_is_scored_with_a_column_of_its_cells_as_labels() -> None:
+    data = annotated()
+    fitted = VICReg(**SMALL).fit(data)
+    for model in (fitted, VICReg(**SMALL)):
+        card = evaluate(model, data, data.obs["kind"], maps=False)
+        assert set(card.scores) >= {"vicreg", "raw", "pca", "untrained", "shuffled"}
+    with pytest.raises(ValueError, match="must be in the same order"):
+        evaluate(fitted, data[:, ::-1], data.obs["kind"], maps=False)
 
 
 def test_genes_in_another_order_are_refused() -> None:

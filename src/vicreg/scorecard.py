@@ -221,7 +221,8 @@ def evaluate(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
-    source = read(X)
+    # A fitted model checks the columns' names, which a sparse array does not carry on.
+    source = model._read(X, reset=False) if _is_fitted(model) else read(X)
     if source.shape[0] < 2:
         raise ValueError(f"X must have at least two rows to be scored, however: {source.shape[0]}")
     labels = None if y is None else _checked_labels(y, source.shape[0])
@@ -359,7 +360,7 @@ def _spaces(
     table = model.embedder_.table
     raw = _dense(model, source)
     width = model.embedder_.config.n_components
-    spaces: dict[str, Matrix] = {"vicreg": model.transform(_native(source)), "raw": raw}
+    spaces: dict[str, Matrix] = {"vicreg": model.embedder_.embed(source), "raw": raw}
     if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
         spaces["raw unscaled"] = table.raw(source)
     components = PCA(min(width, len(train) - 1, raw.shape[1]), random_state=random_state)
@@ -368,10 +369,10 @@ def _spaces(
         training_rows = take_rows(source, train)
         # The same seed: the same weights at initialisation.
         untrained = clone(model)._fit(_native(training_rows), untrained=True)
-        spaces["untrained"] = untrained.transform(_native(source))
+        spaces["untrained"] = untrained.embedder_.embed(source)
         random = np.random.default_rng(random_state)
         shuffled = clone(model).fit(_native(shuffle_columns(training_rows, random)))
-        spaces["shuffled"] = shuffled.transform(_native(source))
+        spaces["shuffled"] = shuffled.embedder_.embed(source)
     return spaces
 
 
