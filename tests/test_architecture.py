@@ -21,6 +21,7 @@ ORDER = [
         "columns",
         "per_row",
         "counts",
+        "moments",
         "table",
         "batches",
         "inference",
@@ -31,7 +32,7 @@ ORDER = [
         "embedder",
         "memory",
     ),
-    *("persistence", "estimator", "report", "scorecard", "cli"),
+    *("persistence", "header", "estimator", "report", "scorecard", "cli"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {
@@ -49,8 +50,8 @@ HOMES = {
     "cyclopts": {"cli"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
-    "narwhals": {"sources", "columns", "counts", "estimator", "scorecard", "cli"},
-    "sklearn": {"metrics", "estimator", "scorecard", "cli"},
+    "narwhals": {"sources", "columns", "counts", "header", "scorecard", "cli"},
+    "sklearn": {"metrics", "header", "estimator", "scorecard", "cli"},
     "anndata": {"sources"},
     "optuna": set[str](),
     "pandas": set[str](),

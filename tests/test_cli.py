@@ -175,6 +175,22 @@ def test_bad_groups_and_weights_leave_one_line_and_no_model(
     assert not (tmp_path / "m").exists()
 
 
+def test_counts_are_asked_for(tmp_path: Path, run: Any) -> None:
+    random = np.random.default_rng(0)
+    counts = random.poisson(random.gamma(0.3, 4.0, (60, 30)))
+    frame = pl.DataFrame(counts, schema=[f"gene{i}" for i in range(30)])
+    frame.write_csv(tmp_path / "t.csv")
+    paths = [tmp_path / "t.csv", "--out", tmp_path / "m"]
+    options = ["--kind", "counts", "--n-top-columns", "12", "--thin", "0.5"]
+    told = run("fit", *paths, *options, *FAST)
+    assert "dropped 18 less variable columns: 'gene" in told.out
+    assert load(tmp_path / "m").thin == 0.5
+    frame.with_columns(gene7=pl.lit(-1)).write_csv(tmp_path / "t.csv")
+    told = run("fit", *paths, *options, *FAST)
+    assert told.status == 2
+    assert "not negative and none missing, however: -1 in column 'gene7', row 0" in told.err
+
+
 def test_pairs_go_all_the_way(tmp_path: Path, run: Any) -> None:
     first = table().select("alcohol", "malic_acid", "sample", "species")
     second = table().select("sample", "ash", "magnesium")

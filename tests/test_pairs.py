@@ -153,11 +153,12 @@ def test_counts_groups_weights_and_categories_go_with_pairs() -> None:
     other = pd.DataFrame(
         {"a": random.normal(size=1200), "b": random.choice(["x", "y"], 1200), "c": 1.0}
     )
-    model = VICReg(**SMALL).fit(
+    model = VICReg(**SMALL, n_top_columns=150).fit(
         other, X_paired=counts, groups=np.arange(1200) // 4, sample_weight=1 + np.arange(1200) % 2
     )
     assert model.notes_[0] == "dropped 1 constant column: 'c'"
-    assert model.notes_[1].startswith("X_paired: read as counts")
+    assert model.notes_[1].startswith("X_paired: dropped 60 less variable columns")
+    assert model.notes_[2].startswith("X_paired: read as counts")
     assert model.embedder_.paired is not None
     assert model.embedder_.paired.depth is not None
     assert np.isfinite(model.transform(other, X_paired=counts)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -15,12 +16,37 @@ if TYPE_CHECKING:
 
     from vicreg.sources import Block, Source
 
-__all__ = ["DATE_PARTS", "Kind", "is_missing", "kind_of", "numbers_of", "parts_of", "texts_of"]
+__all__ = [
+    "DATE_PARTS",
+    "Column",
+    "Kind",
+    "is_missing",
+    "kind_of",
+    "numbers_of",
+    "parts_of",
+    "texts_of",
+]
 
 Kind = Literal["number", "boolean", "datetime", "category"]
 
 SECONDS_A_DAY = 86_400
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table that is kept.
+
+    ``parts`` are the numbers it becomes (``"value"``, ``"missing"``, parts of a date), in the order
+    of the encoder's arrays; ``categories`` are the values with codes 1, 2, ...; None stands for a
+    missing value among them.
+    """
+
+    name: str
+    position: int
+    kind: Kind
+    parts: tuple[str, ...] = ()
+    categories: tuple[str | None, ...] = ()
 
 
 def kind_of(source: Source, position: int, name: str) -> Kind | None:

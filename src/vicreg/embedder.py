@@ -170,11 +170,17 @@ def fit_embedder(
     table = tables[0]
     rows = _encoded(tables, sources, training, place)
     held_out = None if judging is None else _encoded(tables, sources, judging, place)
-    notes = [*told_of_rows]
-    for one, whose in zip(
-        reversed(tables), reversed(("", "X_paired: ")[: len(tables)]), strict=True
-    ):
-        notes = [*(whose + note for note in [*one.notes, *_notes_on_counts(one, config)]), *notes]
+    if config.n_top_columns and all(one.depth is None for one in tables):
+        raise ValueError(
+            "n_top_columns chooses among counts, which this table does not seem to hold, "
+            f"however: n_top_columns={config.n_top_columns}. Say kind='counts' if it does"
+        )
+    notes = [
+        whose + note
+        for whose, one in zip(("", "X_paired: "), tables, strict=False)
+        for note in [*one.notes, *_notes_on_counts(one, config)]
+    ]
+    notes += told_of_rows
     if len(rows) < config.batch_size:
         notes.append(
             f"batch_size lowered from {config.batch_size} to {len(rows)}: "

@@ -7,17 +7,16 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder
+from vicreg.header import PairedTable, read_checked
 from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
-from vicreg.sources import contents, is_annotated, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -308,7 +307,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                     "X_paired must go to a model that was fitted with it, however: this one was "
                     "fitted on X alone; fit it with fit(X, X_paired=...)"
                 )
-            source = _read(self.paired_columns_, X_paired, reset=False)
+            source = read_checked(self.paired_columns_, X_paired, reset=False)
             sides.append(self.embedder_.embed(source, side=1))
         if len(sides) == 1:
             return sides[0]
@@ -360,7 +359,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         source = self._read(X, reset=True)
         n_rows = source.shape[0]
         columns = None if X_paired is None else PairedTable()
-        paired = None if columns is None else _read(columns, X_paired, reset=True)
+        paired = None if columns is None else read_checked(columns, X_paired, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._adopt(
             fit_embedder(
@@ -396,7 +395,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.n_iter_ = self.history_["step"][-1] if self.history_["step"] else 0
 
     def _read(self, X: object, *, reset: bool) -> Source:
-        return _read(self, X, reset=reset)
+        return read_checked(self, X, reset=reset)
 
     @property
     def _n_features_out(self) -> int:
@@ -410,38 +409,6 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-class PairedTable(BaseEstimator):  # type: ignore[misc]
-    """Names and number of the second table's columns, checked in scikit-learn's own words."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        names = getattr(self, "feature_names_in_", None)
-        return {
-            "feature_names": None if names is None else [str(name) for name in names],
-            "n_features": self.n_features_in_,
-        }
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> PairedTable:
-        """The inverse of :meth:`as_dict`."""
-        columns = cls()
-        columns.n_features_in_ = document["n_features"]
-        if document["feature_names"] is not None:
-            columns.feature_names_in_ = np.asarray(document["feature_names"], dtype=object)
-        return columns
-
-
-def _read(owner: BaseEstimator, X: object, *, reset: bool) -> Source:
-    table = contents(X)
-    source = read(table)
-    # scikit-learn's own check of names and width; of the values it knows nothing.
-    native: Any = source.to_native() if isinstance(source, nw.DataFrame) else source
-    if is_annotated(table):
-        native = table.var.T.iloc[:0]  # a frame without rows, with the names
-    validate_data(owner, native, reset=reset, skip_check_array=True)
-    return source
 
 
 # scikit-learn wraps transform, for set_output, in a function that cannot do without X.

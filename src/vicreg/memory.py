@@ -98,9 +98,15 @@ def estimate_memory(
     rows_of_block = min(n_rows, max(BLOCK, entries * 4 // max(1, row)))
     of_encoder = widths[: len(config.hidden) + 1]
     places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
+    # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
+    thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
     return MemoryEstimate(
         table=n_rows * row,
-        views=4 * batch * row + places + 2 * held_out * row + 2 * batch * (row // 4) * narrow,
+        views=4 * batch * row
+        + places
+        + thinned
+        + 2 * held_out * row
+        + 2 * batch * (row // 4) * narrow,
         parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)),
         activations=2 * batch * kept * narrow + of_loss + largest,
         encoding=in_block * 8 * 3,  # float64, and two steps towards its moments

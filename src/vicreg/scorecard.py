@@ -29,7 +29,7 @@ from vicreg.metrics import (
 )
 from vicreg.persistence import fresh_file
 from vicreg.report import render_report
-from vicreg.sources import read, shuffle_columns, take_rows
+from vicreg.sources import contents, read, shuffle_columns, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,8 +221,8 @@ def evaluate(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
-    # A fitted model checks the columns' names, which a sparse array does not carry on.
-    source = model._read(X, reset=False) if _is_fitted(model) else read(X)
+    table = contents(X)
+    source = read(table)
     if source.shape[0] < 2:
         raise ValueError(f"X must have at least two rows to be scored, however: {source.shape[0]}")
     labels = None if y is None else _checked_labels(y, source.shape[0])
@@ -233,6 +233,7 @@ def evaluate(
     notes: list[str] = []
     fitted = _is_fitted(model)
     if fitted:
+        model._read(table, reset=False)  # for the columns' names, which a matrix does not carry on
         notes.append("the model was scored as it was fitted: rows it has seen count in its favour")
     else:
         model = clone(model).fit(_native(take_rows(source, train)))

@@ -6,7 +6,6 @@ Statistics come from the rows given to :meth:`TableEncoder.fit` and from no othe
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.columns import DATE_PARTS, kind_of, numbers_of, parts_of, texts_of
+from vicreg.columns import DATE_PARTS, Column, kind_of, numbers_of, parts_of, texts_of
 from vicreg.counts import Depth, checked_counts, looks_like_counts, most_variable
+from vicreg.moments import Moments
 from vicreg.networks import Rows
 from vicreg.quantiles import NormalScores
 from vicreg.sources import blocks, column_names, dense, take_rows
 from vicreg.views import Layout, Thin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import NDArray
 
     from vicreg.columns import Kind
@@ -36,22 +34,6 @@ __all__ = ["Column", "TableEncoder"]
 #: Standard deviations beyond which a number is drawn in: a column that hardly varied in the fitted
 #: rows can put a new row thousands of deviations away from all others.
 FARTHEST = 10.0
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the table that is kept.
-
-    ``parts`` are the numbers it becomes (``"value"``, ``"missing"``, parts of a date), in the order
-    of the encoder's arrays; ``categories`` are the values with codes 1, 2, ...; None stands for a
-    missing value among them.
-    """
-
-    name: str
-    position: int
-    kind: Kind
-    parts: tuple[str, ...] = ()
-    categories: tuple[str | None, ...] = ()
 
 
 @dataclass
@@ -115,7 +97,7 @@ class TableEncoder:
             How much a row counts, above 0: in means and deviations, and in what is a rare category
             (by its share of the weight). Normal scores do not know weights.
         holds : {"table", "counts", "auto"}
-            Whether the table holds counts; ``"auto"`` looks.
+            Whether the table holds counts; ``"auto"`` looks, unless normal scores are asked for.
         n_top_columns : int
             Of counts, how many columns to keep; 0 for all.
 
@@ -127,13 +109,9 @@ class TableEncoder:
             If a number is infinite, no column is left, or counts are no counts.
         """
         names = column_names(source)
-        if holds == "counts" or (holds == "auto" and looks_like_counts(source, index)):
+        recognise = holds == "auto" and not normal_scores  # which are of numbers, not of counts
+        if holds == "counts" or (recognise and looks_like_counts(source, index)):
             return cls._fit_counts(source, index, weights, n_top_columns)
-        if n_top_columns:
-            raise ValueError(
-                "n_top_columns chooses among counts, which this table does not seem to hold, "
-                f"however: n_top_columns={n_top_columns}. Say kind='counts' if it does"
-            )
         kinds = [kind_of(source, position, name) for position, name in enumerate(names)]
         draft = cls(
             [
@@ -152,7 +130,7 @@ class TableEncoder:
         if weights is not None:
             weight = weights if index is None else weights[index]
             weight = weight / weight.mean()  # only proportions count
-        moments = _Moments.of(
+        moments = Moments.of(
             lambda: (draft.raw(part, at) for at, part in blocks(source, index)), weight
         )
         for at, part in blocks(source, index) if texts else ():
@@ -211,7 +189,7 @@ class TableEncoder:
             {names[at]: "less variable" for at in others},
             depth=depth,
         )
-        moments = _Moments.of(
+        moments = Moments.of(
             lambda: (encoder.raw(part, at) for at, part in blocks(source, index)), weight
         )
         varying = moments.high > moments.low
@@ -425,105 +403,10 @@ class TableEncoder:
         return self.depth(counts, None if len(kept) == counts.shape[1] else kept)
 
 
-@dataclass
-class _Moments:
-    """Count, extremes, mean and deviation of columns (p,) of which not every value is there.
-
-    With weights a row counts by its own; ``gaps`` says where values are missing.
-    """
-
-    rows: float
-    count: NDArray[np.float64] | NDArray[np.int64]
-    gaps: NDArray[np.bool_]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls,
-        parts: Callable[[], Iterable[NDArray[np.float64]]],
-        weights: NDArray[np.float64] | None = None,
-    ) -> _Moments:
-        """Of a table that comes in blocks, which are asked for twice."""
-        rows = 0
-        sums: dict[str, Any] = {"count": 0, "total": 0.0, "low": np.inf, "high": -np.inf}
-        gaps: Any = False
-        for part in parts():
-            missing = np.isnan(part)
-            weight = _column_of(weights, rows, len(part))
-            rows += len(part)
-            gaps = gaps | missing.any(axis=0)
-            sums["count"] = sums["count"] + _weighed(~missing, weight).sum(axis=0)
-            sums["total"] = sums["total"] + _weighed(np.where(missing, 0.0, part), weight).sum(
-                axis=0
-            )
-            sums["low"] = np.minimum(sums["low"], np.where(missing, np.inf, part).min(axis=0))
-            sums["high"] = np.maximum(sums["high"], np.where(missing, -np.inf, part).max(axis=0))
-        count = np.asarray(sums["count"])
-        # Without weights a count is at least 1 or 0; a sum of weights may be any number.
-        divisor = np.where(count > 0, count, 1)
-        mean = sums["total"] / divisor
-        squares: Any = np.zeros(len(mean))
-        at = 0
-        for part in parts():
-            weight = _column_of(weights, at, len(part))
-            at += len(part)
-            squares += np.nansum(_weighed(np.square(part - mean), weight), axis=0)
-        deviation = np.sqrt(squares / divisor)
-        total = rows if weights is None else float(weights.sum())
-        return cls(total, count, gaps, sums["low"], sums["high"], mean, deviation)
-
-    def take(self, places: slice) -> _Moments:
-        """The moments of some of the columns."""
-        return _Moments(
-            self.rows,
-            self.count[places],
-            self.gaps[places],
-            self.low[places],
-            self.high[places],
-            self.mean[places],
-            self.deviation[places],
-        )
-
-    def column(self, name: str, position: int, kind: Kind, names: tuple[str, ...]) -> Column | str:
-        """The table's column whose parts these are, with those that vary; or why to drop it."""
-        if not self.count[0]:
-            return "empty"
-        least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
-        varying = (self.high - self.low > least).tolist()
-        kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
-        if "score" in names and "value" in kept:
-            kept = names
-        if self.gaps[0]:
-            kept = (*(kept or names[:1]), "missing")
-        return Column(name, position, kind, kept) if kept else "constant"
-
-    def of_parts(self, column: Column, names: tuple[str, ...]) -> tuple[list[float], list[float]]:
-        """Mean and scale of a column's parts, the flag of missing values among them."""
-        missing = max(0.0, 1 - float(self.count[0]) / self.rows)  # sums of weights are rounded
-        known = {"missing": (missing, math.sqrt(missing * (1 - missing)))}
-        for part, mean, deviation in zip(names, self.mean, self.deviation, strict=True):
-            known[part] = float(mean), float(deviation)
-        chosen = [known[part] for part in column.parts]
-        return [mean for mean, _ in chosen], [deviation or 1.0 for _, deviation in chosen]
-
-
 def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
     if kind == "datetime":
         return DATE_PARTS
     return ("value", "score") if normal_scores and kind == "number" else ("value",)
-
-
-def _column_of(
-    weights: NDArray[np.float64] | None, start: int, count: int
-) -> NDArray[np.float64] | None:
-    return None if weights is None else weights[start : start + count, np.newaxis]
-
-
-def _weighed(values: NDArray[Any], weight: NDArray[np.float64] | None) -> NDArray[Any]:
-    return values if weight is None else values * weight
 
 
 def _count(
