@@ -13,14 +13,17 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics"),
-    *("label_free", "plots", "studies"),
+    *("config", "precision", "loss", "networks", "draws", "partners", "views", "pairs", "optim"),
+    *("sources", "metrics", "label_free", "plots", "studies"),
     *(
         "quantiles",
         "search_space",
         "neighbours",
         "coherence",
         "columns",
+        "per_row",
+        "counts",
+        "moments",
         "table",
         "batches",
         "inference",
@@ -33,11 +36,15 @@ ORDER = [
         "memory",
         "objectives",
     ),
-    *("persistence", "estimator", "report", "scorecard"),
+    *("persistence", "header", "estimator", "report", "scorecard"),
     *("trials", "workers", "study_plots", "tuning", "cli", "tune_command"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
-FOUNDATION = {"loss": {"precision"}, "views": {"networks"}}
+FOUNDATION = {
+    "loss": {"precision"},
+    "views": {"networks", "draws", "partners"},
+    "pairs": {"networks", "views", "partners"},
+}
 LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
 #: Heavy packages and the files that may import them.
@@ -48,11 +55,12 @@ HOMES = {
     "cyclopts": {"cli", "tune_command"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
-    "narwhals": {"sources", "columns", "estimator", "cli", "workers"},
+    "narwhals": {"sources", "columns", "counts", "header", "scorecard", "cli", "workers"},
     "sklearn": {
-        *("metrics", "label_free", "objectives"),
+        *("metrics", "label_free", "objectives", "header"),
         *("estimator", "scorecard", "tuning", "cli"),
     },
+    "anndata": {"sources"},
     "optuna": {"studies", "trials", "study_plots", "tuning"},
     "pandas": {"tuning"},
     "polars": set[str](),
@@ -148,7 +156,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-HEAVY = {"matplotlib", "optuna", "pyarrow", "pandas", "polars", "jinja2", "cyclopts"}
+HEAVY = {"anndata", "matplotlib", "optuna", "pyarrow", "pandas", "polars", "jinja2", "cyclopts"}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -127,6 +127,93 @@ def test_the_label_is_no_feature(tmp_path: Path, run: Any) -> None:
     assert np.array_equal(np.load(tmp_path / "ma.npy"), np.load(tmp_path / "mb.npy"))
 
 
+def test_groups_and_weights_are_columns_and_no_features(tmp_path: Path, run: Any) -> None:
+    frame = table().with_columns(
+        pl.Series("patient", [f"p{i // 3}" for i in range(178)]),
+        pl.Series("weight", [i % 3 for i in range(178)]),
+    )
+    frame.write_csv(tmp_path / "t.csv")
+    asides = ["--label", "species", "--id", "sample", "--groups", "patient", "--weight", "weight"]
+    told = run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *asides, *FAST)
+    assert told.status == 0
+    assert "left out 60 rows of weight 0" in told.out
+    model = load(tmp_path / "m")
+    assert model.n_features_in_ == 6
+    wanted = VICReg(
+        steps=10, hidden=(16,), projector=(16, 16), n_components=8, random_state=0, n_threads=1
+    ).fit(table().drop("species", "sample"), groups=frame["patient"], sample_weight=frame["weight"])
+    assert np.array_equal(
+        model.transform(table().drop("species", "sample")),
+        wanted.transform(table().drop("species", "sample")),
+    )
+    told = run("info", tmp_path / "m")
+    assert "patient" in told.out
+    assert "weight" in told.out
+    assert run("embed", tmp_path / "m", tmp_path / "t.csv", "--out", tmp_path / "Z.csv").status == 0
+
+
+@pytest.mark.parametrize(
+    ("asides", "message"),
+    [
+        (["--groups", "patient"], "has no column 'patient'"),
+        (["--weight", "mass"], "has no column 'mass'"),
+        (["--weight", "colour"], "sample_weight must hold numbers, however: it holds"),
+        (["--groups", "gap"], "groups must name a group for every row, however: 1 missing"),
+        (["--weight", "gap"], "sample_weight must be finite and not negative, however: nan in row"),
+    ],
+)
+def test_bad_groups_and_weights_leave_one_line_and_no_model(
+    tmp_path: Path, run: Any, asides: list[str], message: str
+) -> None:
+    gap = pl.Series("gap", [None, *range(177)])
+    table().with_columns(gap).write_parquet(tmp_path / "t.parquet")
+    told = run("fit", tmp_path / "t.parquet", "--out", tmp_path / "m", *asides, *FAST)
+    assert told.status == 2
+    assert told.err.startswith("vicreg: error: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_counts_are_asked_for(tmp_path: Path, run: Any) -> None:
+    random = np.random.default_rng(0)
+    counts = random.poisson(random.gamma(0.3, 4.0, (60, 30)))
+    frame = pl.DataFrame(counts, schema=[f"gene{i}" for i in range(30)])
+    frame.write_csv(tmp_path / "t.csv")
+    paths = [tmp_path / "t.csv", "--out", tmp_path / "m"]
+    options = ["--kind", "counts", "--n-top-columns", "12", "--thin", "0.5"]
+    told = run("fit", *paths, *options, *FAST)
+    assert "dropped 18 less variable columns: 'gene" in told.out
+    assert load(tmp_path / "m").thin == 0.5
+    frame.with_columns(gene7=pl.lit(-1)).write_csv(tmp_path / "t.csv")
+    told = run("fit", *paths, *options, *FAST)
+    assert told.status == 2
+    assert "not negative and none missing, however: -1 in column 'gene7', row 0" in told.err
+
+
+def test_pairs_go_all_the_way(tmp_path: Path, run: Any) -> None:
+    first = table().select("alcohol", "malic_acid", "sample", "species")
+    second = table().select("sample", "ash", "magnesium")
+    first.write_csv(tmp_path / "a.csv")
+    second.write_parquet(tmp_path / "b.parquet")
+    asides = ["--label", "species", "--id", "sample"]
+    paths = [tmp_path / "a.csv", "--out", tmp_path / "m", "--paired", tmp_path / "b.parquet"]
+    assert run("fit", *paths, *asides, *FAST).status == 0
+    assert json.loads(run("info", tmp_path / "m", "--json").out)["paired_columns"] == 2
+    paths = [tmp_path / "a.csv", "--out", tmp_path / "Z.parquet"]
+    told = run("embed", tmp_path / "m", *paths, "--paired", tmp_path / "b.parquet")
+    assert told.status == 0
+    wanted = load(tmp_path / "m").transform(
+        first.drop("sample", "species"), X_paired=second.drop("sample")
+    )
+    Z = pl.read_parquet(tmp_path / "Z.parquet").select(DIMENSIONS).to_numpy()
+    assert np.array_equal(Z, wanted)
+    second.reverse().write_parquet(tmp_path / "b.parquet")
+    told = run("embed", tmp_path / "m", *paths, "--paired", tmp_path / "b.parquet")
+    assert told.status == 2
+    assert "same rows in the same order, however: row 0 is 's177', not 's000'" in told.err
+
+
 @pytest.mark.parametrize("name", ["sample", "number"])
 def test_npy_files_come_with_their_ids(fitted: Path, tmp_path: Path, run: Any, name: str) -> None:
     numbers = [pl.Series("number", range(1000, 1178))] if name == "number" else []

@@ -58,9 +58,17 @@ def mixed(n: int = 700) -> pd.DataFrame:
 
 def test_estimator_passes_all_of_scikit_learns_checks() -> None:
     model = VICReg(n_components=8, hidden=(16,), projector=(16, 16), steps=20)
-    results = check_estimator(model, on_fail=None, on_skip=None)
+    # Rows drawn by weight are equivalent to repeated rows on average, not draw by draw.
+    drawn = {f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")}
+    results = check_estimator(
+        model,
+        on_fail=None,
+        on_skip=None,
+        expected_failed_checks=dict.fromkeys(drawn, "rows are drawn by weight"),
+    )
     assert len(results) > 40
     not_passed = {one["check_name"]: one for one in results if one["status"] != "passed"}
+    assert all(not_passed.pop(name)["status"] == "xfail" for name in drawn)
     # Only the array API check may be skipped: it asks for an environment variable of scipy's.
     assert set(not_passed) <= {"check_array_api_input"}, not_passed
     for one in not_passed.values():

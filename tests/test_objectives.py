@@ -70,7 +70,7 @@ def test_the_silhouette_is_that_of_an_estimator_fitted_on_the_same_rows(fits: Fi
     embedder = fits.embedder()
     model = VICReg(n_components=8, hidden=(16,), projector=(16, 16), steps=30, n_threads=1)
     model.n_features_in_ = X.shape[1]
-    model._adopt(embedder, n_rows=len(bench.train))
+    model._adopt(embedder, n_rows=len(bench.train), paired_columns=None)
     expected = silhouette(model.transform(X[bench.test]), LABELS[bench.test])
     assert OBJECTIVES["silhouette"].score(fits) == pytest.approx(expected)
 

@@ -15,7 +15,15 @@ import pyarrow.parquet
 import pytest
 import scipy.sparse
 
-from vicreg.sources import column_names, drop_columns, read, shuffle_columns, take_rows
+from vicreg.sources import (
+    blocks,
+    column_names,
+    dense,
+    drop_columns,
+    read,
+    shuffle_columns,
+    take_rows,
+)
 
 COLUMNS = {"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}
 
@@ -56,10 +64,29 @@ def test_marks_of_missing_values_in_csv_are_missing(tmp_path: Path) -> None:
     assert source["b"].to_list() == ["x", None, None, "y"]
 
 
-def test_sparse_matrices_become_dense() -> None:
-    dense = np.diag([1.0, 2.0, 3.0])
-    for made in (scipy.sparse.csr_matrix(dense), scipy.sparse.coo_array(dense)):
-        assert np.array_equal(np.asarray(read(made)), dense)
+def test_sparse_matrices_become_dense_block_by_block() -> None:
+    matrix = np.diag(np.arange(1.0, 601.0))
+    for make in (scipy.sparse.csr_matrix, scipy.sparse.coo_array, scipy.sparse.csc_matrix):
+        source = read(make(matrix))
+        parts: list[Any] = [part for _, part in blocks(source)]
+        assert [len(part) for part in parts] == [109] * 5 + [55]
+        assert np.array_equal(np.concatenate(parts), matrix)
+        picked: list[Any] = [part for _, part in blocks(source, np.array([7, 3]))]
+        assert np.array_equal(picked[0], matrix[[7, 3]])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (scipy.sparse.csr_matrix((0, 3)), "at least one row"),
+        (scipy.sparse.csr_matrix((3, 0)), "at least one column"),
+        (scipy.sparse.csr_matrix(np.eye(2) * 1j), "Complex data not supported"),
+        (scipy.sparse.coo_array(np.ones(3)), "two dimensions, however: 1"),
+    ],
+)
+def test_bad_sparse_tables_are_refused(made: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(made)
 
 
 def test_lists_become_arrays_with_made_up_names() -> None:
@@ -123,7 +150,8 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
 def test_rows_are_taken_in_the_order_asked_for(make: Any) -> None:
     source = read(make([[1, 10], [2, 20], [3, 30]]))
     taken = take_rows(source, np.array([2, 0]))
-    values = taken.to_numpy() if isinstance(taken, nw.DataFrame) else taken
+    plain: Any = dense(taken)
+    values = plain.to_numpy() if isinstance(plain, nw.DataFrame) else plain
     assert values.tolist() == [[3, 30], [1, 10]]
 
 
@@ -145,5 +173,5 @@ def test_shuffled_columns_keep_their_values_and_lose_their_rows(make: Any) -> No
     matrix = shuffled.to_numpy() if isinstance(shuffled, nw.DataFrame) else shuffled
     assert [sorted(column) for column in matrix.T.tolist()] == [list(range(200))] * 2
     assert abs(np.corrcoef(matrix.T)[0, 1]) < 0.3
-    original = source.to_numpy() if isinstance(source, nw.DataFrame) else source
+    original = source.to_numpy() if isinstance(source, nw.DataFrame) else dense(source)
     assert np.array_equal(original[:, 0], values)

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import optuna
+import polars as pl
 import pytest
+import scipy.sparse
 from sklearn.datasets import load_digits, load_wine
 
 from vicreg import InterruptedWarning, TuningResult, VICReg, tune
@@ -88,6 +90,27 @@ def test_without_labels_the_search_needs_none() -> None:
     found = tune(X, n_trials=2, space=SMALL, random_state=0, finalists=0)
     assert found.objectives == ("combined",)
     assert all(trial["combined"] > 0 for trial in found.trials)
+
+
+def test_sparse_tables_and_frames_go_to_workers_as_they_are() -> None:
+    counts = scipy.sparse.csr_array(np.random.default_rng(0).poisson(0.3, size=(60, 30)))
+    frame = pl.DataFrame(X[:60]).with_columns(pl.Series("kind", [f"k{y}" for y in Y[:60]]))
+    for table in (counts, frame):
+        one, two = (
+            tune(
+                table,
+                n_trials=2,
+                space=SMALL,
+                objective="rankme",
+                random_state=0,
+                finalists=0,
+                sampler="random",
+                n_workers=workers,
+                n_threads=1,
+            ).trials
+            for workers in (1, 2)
+        )
+        assert one[0]["rankme"] == pytest.approx(two[0]["rankme"])
 
 
 def test_several_objectives_give_a_front() -> None:

@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 
 from vicreg.networks import Rows
+from vicreg.partners import Near
 from vicreg.views import (
     LIVES,
     Compose,
@@ -197,7 +198,7 @@ def test_the_explicit_generator_is_the_only_source_of_randomness() -> None:
 def test_second_views_are_made_of_near_rows_by_the_stated_share(share: float) -> None:
     near = (torch.arange(N).unsqueeze(1) + torch.tensor([1, 2, 3])) % N
     views = TwoViews(
-        table(), Layout.plain(P, Q), Compose(()), N, generator(), near=near, near_share=share
+        table(), Layout.plain(P, Q), Compose(()), N, generator(), near=Near(near, share)
     )
     first, second = views(torch.arange(N)).halves()
     assert torch.equal(first.numbers, table().numbers)
@@ -209,3 +210,12 @@ def test_second_views_are_made_of_near_rows_by_the_stated_share(share: float) ->
     assert within_binomial(1 - float(counts[0]) / N, share, N)
     if share == 1.0:
         assert scipy.stats.chisquare(counts[1:]).pvalue > 1e-3
+
+
+def test_values_are_swapped_in_from_rows_by_their_weight() -> None:
+    rows = Rows(torch.arange(4.0).repeat_interleave(25).view(100, 1), torch.zeros(100, 0).int())
+    weights = rows.numbers[:, 0].double()  # kinds of rows 0 to 3, by weight 0 : 1 : 2 : 3
+    donors = Donors(rows, Layout.plain(1), 60_000, generator(), weights)
+    shares = torch.bincount(donors.renewed().numbers[:, 0].long()) / 60_000
+    assert shares[0] == 0
+    torch.testing.assert_close(shares[1:], torch.tensor([1, 2, 3]) / 6, atol=0.01, rtol=0)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from vicreg.draws import WeightedDraw
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-__all__ = ["permuted_batches"]
+__all__ = ["permuted_batches", "weighted_batches"]
 
 
 def permuted_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -40,3 +42,31 @@ def permuted_batches(n_rows: int, batch_size: int, generator: torch.Generator) -
         order = torch.randperm(n_rows, device=generator.device, generator=generator)
         for start in range(0, n_rows - batch_size + 1, batch_size):
             yield order[start : start + batch_size]
+
+
+def weighted_batches(
+    weights: Tensor, batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Endless batches of row positions (batch_size,), each as likely as its weight says.
+
+    A row may stand in a batch more than once, as it would in a table that repeats it.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (rows,)
+        Not negative, not all 0.
+    batch_size : int
+    generator : torch.Generator
+        On the device of the weights.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.batches import weighted_batches
+    >>> batches = weighted_batches(torch.tensor([0.0, 1.0]), 3, torch.Generator().manual_seed(0))
+    >>> next(batches)
+    tensor([1, 1, 1])
+    """
+    draw = WeightedDraw(weights)
+    while True:
+        yield draw((batch_size,), generator)

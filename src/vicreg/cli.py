@@ -88,6 +88,17 @@ Preset = Annotated[
     str, Parameter(name="--preset", help="default, paper or seed; single options override it.")
 ]
 Id = Annotated[str | None, Parameter(help="Column that names the rows; never a feature.")]
+Groups = Annotated[
+    str | None,
+    Parameter(help="Column of groups: rows of one are views of each other. Never a feature."),
+]
+Weight = Annotated[
+    str | None, Parameter(help="Column of weights: how often a row is drawn. Never a feature.")
+]
+
+Paired = Annotated[
+    Path | None, Parameter(help="File of a second table of the same rows, in the same order.")
+]
 
 
 @app.command
@@ -161,6 +172,9 @@ def fit(
     out: Annotated[Path, Parameter(help="Folder for the model.")],
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    groups: Groups = None,
+    weight: Weight = None,
+    paired: Paired = None,
     preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
@@ -190,9 +204,14 @@ def fit(
     for name in (label, id):
         if name is not None:
             _column(frame, name, data)
-    aside = {"label": label, "id": id}
+    aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     started = time.perf_counter()
-    model.fit(_features(frame, aside))
+    model.fit(
+        _features(frame, aside),
+        groups=None if groups is None else _column(frame, groups, data).to_list(),
+        sample_weight=None if weight is None else _column(frame, weight, data).to_list(),
+        X_paired=None if paired is None else _second(paired, frame, aside),
+    )
     model.aside_ = aside
     model.save(out)
     seconds = time.perf_counter() - started
@@ -228,6 +247,7 @@ def embed(
     *,
     out: Annotated[Path, Parameter(help="File to write: .parquet, .csv or .npy.")],
     id: Id = None,  # noqa: A002 (the option's name)
+    paired: Paired = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed a table with a saved model; the rows' ids come along.
@@ -251,7 +271,11 @@ def embed(
         ids = _column(frame, str(id_name), data).to_numpy()
     else:
         id_name, ids = "row", np.arange(frame.shape[0])
-    embedding = fitted.transform(_features(frame, {**fitted.aside_, "given id": id}))
+    aside = {**fitted.aside_, "given id": id}
+    embedding = fitted.transform(
+        _features(frame, aside),
+        X_paired=None if paired is None else _second(paired, frame, aside),
+    )
     with fresh_file(out) as fresh:
         if suffix == ".npy":
             np.save(fresh, embedding, allow_pickle=False)
@@ -351,9 +375,12 @@ def info(
         "rows": fitted.n_rows_,
         "columns": fitted.n_features_in_,
         "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        "paired_columns": fitted.paired_columns_.n_features_in_ if fitted.paired_columns_ else 0,
         "dropped": embedder.table.dropped,
         "label": fitted.aside_.get("label"),
         "id": fitted.aside_.get("id"),
+        "groups": fitted.aside_.get("groups"),
+        "weight": fitted.aside_.get("weight"),
         "parameters": sum(weight.numel() for weight in embedder.network.parameters()),
         "steps": fitted.n_iter_,
         "stopped": fitted.history_["stopped"],
@@ -416,7 +443,12 @@ def _estimate(
         if name is not None:
             _column(frame, name, path)
     source = read(_features(frame, aside))
-    table = TableEncoder.fit(source, normal_scores=config.normal_scores)
+    table = TableEncoder.fit(
+        source,
+        normal_scores=config.normal_scores,
+        holds=config.kind,
+        n_top_columns=config.n_top_columns,
+    )
     estimate = estimate_memory(source.shape[0], table, config, frame=True)
     facts = {
         "rows": source.shape[0],
@@ -461,6 +493,24 @@ def _features(frame: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
     from vicreg.sources import drop_columns
 
     return drop_columns(frame, [name for name in aside.values() if name is not None]).to_native()
+
+
+def _second(path: Path, first: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
+    """The second table's features; where both tables name their rows, the names must agree."""
+    frame = _frame(path)
+    for name in (aside.get("given id"), aside.get("id")):
+        if name is None or name not in frame.columns or name not in first.columns:
+            continue
+        names, others = first[name].to_list(), frame[name].to_list()
+        if len(names) == len(others) and names != others:
+            row = next(
+                at for at, pair in enumerate(zip(names, others, strict=True)) if len({*pair}) > 1
+            )
+            raise ValueError(
+                f"{path} must have the same rows in the same order, however: row {row} is "
+                f"{others[row]!r}, not {names[row]!r}"
+            )
+    return _features(frame, aside)
 
 
 def _write_parquet(path: Path, ids: dict[str, Any], embedding: Any) -> None:

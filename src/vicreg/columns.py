@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -13,9 +14,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vicreg.sources import Source
+    from vicreg.sources import Block, Source
 
-__all__ = ["DATE_PARTS", "Kind", "kind_of", "numbers_of", "parts_of", "texts_of"]
+__all__ = [
+    "DATE_PARTS",
+    "Column",
+    "Kind",
+    "is_missing",
+    "kind_of",
+    "numbers_of",
+    "parts_of",
+    "texts_of",
+]
 
 Kind = Literal["number", "boolean", "datetime", "category"]
 
@@ -23,12 +33,28 @@ SECONDS_A_DAY = 86_400
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
 
+@dataclass(frozen=True)
+class Column:
+    """One column of the table that is kept.
+
+    ``parts`` are the numbers it becomes (``"value"``, ``"missing"``, parts of a date), in the order
+    of the encoder's arrays; ``categories`` are the values with codes 1, 2, ...; None stands for a
+    missing value among them.
+    """
+
+    name: str
+    position: int
+    kind: Kind
+    parts: tuple[str, ...] = ()
+    categories: tuple[str | None, ...] = ()
+
+
 def kind_of(source: Source, position: int, name: str) -> Kind | None:
     """What a column holds; None if it holds nothing at all."""
-    if isinstance(source, np.ndarray):
+    if not isinstance(source, nw.DataFrame):
         by_kind: dict[str, Kind] = {"b": "boolean", "M": "datetime"}
         if source.dtype.kind in "OUS":
-            return _kind_of_objects(source[:, position], name)
+            return _kind_of_objects(np.asarray(source[:, position]), name)
         return by_kind.get(source.dtype.kind, "number")
     series = source.get_column(name)
     dtype = series.dtype
@@ -50,7 +76,7 @@ def kind_of(source: Source, position: int, name: str) -> Kind | None:
 
 
 def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
-    present = [value for value in values.tolist() if not _is_missing(value)]
+    present = [value for value in values.tolist() if not is_missing(value)]
     if not present:
         return None
     if all(isinstance(value, bool | np.bool_) for value in present):
@@ -71,7 +97,7 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
 
 
 def numbers_of(
-    source: Source, positions: Sequence[int], names: Sequence[str], first_row: int
+    source: Block, positions: Sequence[int], names: Sequence[str], first_row: int
 ) -> NDArray[np.float64]:
     """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
@@ -92,7 +118,7 @@ def numbers_of(
     return values
 
 
-def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
+def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     if isinstance(source, np.ndarray):
         column = source[:, position]
         if column.dtype.kind == "m":
@@ -104,7 +130,7 @@ def _as_floats(source: Source, position: int, name: str) -> NDArray[np.float64]:
         if series.dtype.is_numeric() or series.dtype == nw.Boolean:
             return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
         column = np.asarray(series.to_list(), dtype=object)
-    missing = np.array([_is_missing(value) for value in column.tolist()], dtype=bool)
+    missing = np.array([is_missing(value) for value in column.tolist()], dtype=bool)
     floats = np.full(len(column), np.nan)
     try:
         floats[~missing] = column[~missing].astype(np.float64)
@@ -122,9 +148,7 @@ def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
     return np.where(np.isnat(durations), np.nan, seconds)
 
 
-def parts_of(
-    source: Source, position: int, name: str, kind: Kind
-) -> dict[str, NDArray[np.float64]]:
+def parts_of(source: Block, position: int, name: str, kind: Kind) -> dict[str, NDArray[np.float64]]:
     """The numbers that a truth value or a date becomes."""
     if kind == "boolean":
         return {"value": _as_floats(source, position, name)}
@@ -139,7 +163,7 @@ def parts_of(
     return dict(zip(DATE_PARTS, values, strict=True))
 
 
-def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]:
+def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
     """Seconds since 1970, UTC; NaN where missing."""
     if isinstance(source, np.ndarray):
         if source.dtype.kind == "M":
@@ -160,7 +184,7 @@ def _timestamps(source: Source, position: int, name: str) -> NDArray[np.float64]
     )
 
 
-def texts_of(source: Source, position: int, name: str) -> list[str | None]:
+def texts_of(source: Block, position: int, name: str) -> list[str | None]:
     """A column's values as text, None where missing; 3.0 and 3 are the same text."""
     if isinstance(source, np.ndarray):
         return [_text(value) for value in source[:, position].tolist()]
@@ -173,14 +197,15 @@ def texts_of(source: Source, position: int, name: str) -> list[str | None]:
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, or one of pandas' own marks."""
     # pandas' own marks are known by name, so that pandas need not be imported.
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True

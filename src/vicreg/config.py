@@ -42,6 +42,13 @@ class Config:
         One network for both views; otherwise one each, and the embedding is the two's mean.
     normal_scores
         Give the networks every number twice: standardised, and as its normal score.
+    kind
+        What the table holds: counts, or numbers and categories as they are ("table"); "auto"
+        recognises counts.
+    n_top_columns
+        Of counts, how many columns to keep, the most variable ones; 0 for all.
+    thin
+        Of counts, the largest share that a view leaves out; a row's share is drawn up to it.
     swap
         Share of entries that a corrupted view takes from another row of the same column; with
         ``sides="auto"`` the share in which the two views differ.
@@ -100,6 +107,9 @@ class Config:
     final_relu: bool = False
     shared_weights: bool = True
     normal_scores: bool = False
+    kind: Literal["auto", "table", "counts"] = "auto"
+    n_top_columns: int = 0
+    thin: float = 0.8
     swap: float = 0.5
     mask: float = 0.0
     noise: float = 0.0
@@ -132,6 +142,16 @@ class Config:
         _check_widths("projector", self.projector)
         if not isinstance(self.betas, tuple) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers, however: betas={self.betas!r}")
+        if self.kind == "counts" and self.normal_scores:
+            raise ValueError(
+                "normal_scores are of a table's numbers, not of counts, "
+                "however: normal_scores=True and kind='counts'"
+            )
+        if self.kind == "table" and self.n_top_columns:
+            raise ValueError(
+                "n_top_columns chooses among counts, "
+                f"however: n_top_columns={self.n_top_columns} and kind='table'"
+            )
         for beta in self.betas:
             _number(0, 1, include_high=False)("betas", beta)
 
@@ -300,6 +320,9 @@ _RULES: dict[str, _Rule] = {
     "final_relu": _FLAG,
     "shared_weights": _FLAG,
     "normal_scores": _FLAG,
+    "kind": _OneOf(("auto", "table", "counts")),
+    "n_top_columns": _number(0, whole=True),
+    "thin": _number(0, 1, include_high=False),
     "swap": _number(0, 1),
     "mask": _number(0, 1),
     "noise": _number(0),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +16,15 @@ from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
+from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
+from vicreg.partners import Mates, Near
+from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
 from vicreg.sources import blocks
 from vicreg.table import TableEncoder
 from vicreg.training import MOST_HELD_OUT, History, train
-from vicreg.views import corruption
+from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
 
     from vicreg.config import Config
     from vicreg.networks import Rows
+    from vicreg.partners import Partners
     from vicreg.sources import Source
     from vicreg.training import Moment
+    from vicreg.views import Compose, Layout, ViewMaker
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
@@ -53,6 +59,8 @@ class Embedder:
     n_threads: int = 1
     #: What the networks were trained in, ``"float32"`` or ``"bfloat16"``.
     precision: str = "float32"
+    #: The encoder of the second table, where pairs of rows were fitted.
+    paired: TableEncoder | None = None
 
     def add_details(self, rows: Rows, generator: torch.Generator) -> None:
         """Set the details of the network as it is now, from training rows on its device."""
@@ -64,15 +72,22 @@ class Embedder:
             generator=generator,
         )
 
-    def embed(self, source: Source) -> NDArray[np.float32]:
-        """Embedding (rows, n_components) of a table with the fitted columns."""
-        device = next(self.network.parameters()).device
+    def embed(self, source: Source, *, side: int = 0) -> NDArray[np.float32]:
+        """Embedding (rows, n_components) of a table with the fitted columns.
+
+        ``side`` 1 is the second table, where pairs of rows were fitted.
+        """
+        network, table = self.network, self.table
+        if self.paired is not None:
+            assert isinstance(network, PairedEmbedding)
+            network, table = network.side(side), (self.table, self.paired)[side]
+        device = next(network.parameters()).device
         shape = source.shape[0], self.config.n_components
         embedding = np.empty(shape, dtype=np.float32)
         with _threads(self.n_threads):
             for start, part in blocks(source, least_rows=BLOCK):
-                rows = self.table.transform(part, first_row=start).to(device)
-                embedding[start : start + len(rows)] = embed(self.network, rows).cpu().numpy()
+                rows = table.transform(part, first_row=start).to(device)
+                embedding[start : start + len(rows)] = embed(network, rows).cpu().numpy()
         return embedding
 
 
@@ -87,6 +102,9 @@ def fit_embedder(
     verbose: bool = False,
     untrained: bool = False,
     observe: Callable[[Embedder, Moment], None] | None = None,
+    groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+    paired: Source | None = None,
 ) -> Embedder:
     """Encode a table and train a network on it.
 
@@ -111,11 +129,19 @@ def fit_embedder(
     observe : callable, optional
         Told of the embedder, which can embed rows, and of every moment at which the fit looks at
         itself (30 times). What it raises ends the fit.
+    groups : ndarray of int, shape (rows,), optional
+        Rows of one group are views of each other; held-out rows are whole groups.
+    weights : ndarray, shape (rows,), optional
+        Rows are drawn in proportion; a row of weight 0 is as good as not there.
+    paired : Source, optional
+        A second table of the same rows, for an encoder of its own into the same space.
 
     Raises
     ------
     ValueError
-        If the table has fewer than two rows or no usable column.
+        If the table has fewer than two rows or no usable column; if groups or a second table are
+        given and ``config.neighbours`` too; if a second table is and ``config.shared_weights`` is
+        not.
     """
     n_rows = source.shape[0]
     if n_rows < 2:
@@ -125,18 +151,53 @@ def fit_embedder(
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, however: precision={precision!r}")
+    if groups is not None and config.neighbours:
+        raise ValueError(
+            "second views are made of near rows or of rows of the same group, not of both, "
+            f"however: groups and neighbours={config.neighbours}"
+        )
+    if paired is not None:
+        _check_paired(source, paired, config)
     place = _device(device)
     generator = torch.Generator(place).manual_seed(seed)
-    order = np.random.default_rng(seed).permutation(n_rows)
-    n_held_out = held_out_rows(n_rows, config)
     # Statistics come from training rows only: a held-out row must be new to the encoder too.
-    training = np.sort(order[n_held_out:]) if n_held_out else None
-    table = TableEncoder.fit(source, training, normal_scores=config.normal_scores)
-    rows = table.transform(source, training).to(place)
-    held_out = (
-        table.transform(source, np.sort(order[:n_held_out])).to(place) if n_held_out else None
+    n_there = n_rows if weights is None else int(np.count_nonzero(weights))
+    training, judging, told_of_rows = split_rows(
+        n_rows,
+        held_out_rows(n_there, config),
+        fewest=FEWEST_HELD_OUT,
+        seed=seed,
+        groups=groups,
+        weights=weights,
     )
-    notes = list(table.notes)
+    if weights is not None and len(np.unique(weights[weights > 0])) == 1:
+        weights = None  # those that are there all count the same
+    sources = [source] if paired is None else [source, paired]
+    tables = [
+        TableEncoder.fit(
+            one,
+            training,
+            normal_scores=config.normal_scores,
+            weights=weights,
+            holds=config.kind,
+            n_top_columns=config.n_top_columns,
+        )
+        for one in sources
+    ]
+    table = tables[0]
+    rows = _encoded(tables, sources, training, place)
+    held_out = None if judging is None else _encoded(tables, sources, judging, place)
+    if config.n_top_columns and all(one.depth is None for one in tables):
+        raise ValueError(
+            "n_top_columns chooses among counts, which this table does not seem to hold, "
+            f"however: n_top_columns={config.n_top_columns}. Say kind='counts' if it does"
+        )
+    notes = [
+        whose + note
+        for whose, one in zip(("", "X_paired: "), tables, strict=False)
+        for note in [*one.notes, *_notes_on_counts(one, config)]
+    ]
+    notes += told_of_rows
     if len(rows) < config.batch_size:
         notes.append(
             f"batch_size lowered from {config.batch_size} to {len(rows)}: "
@@ -144,28 +205,35 @@ def fit_embedder(
         )
         config = replace(config, batch_size=len(rows))
 
+    second = tables[1] if paired is not None else None
     layout = table.layout.to(place)
-    if config.sides == "auto":
-        with fastest_float32(math.inf):
-            own = torch.Generator(place).manual_seed(seed)
-            of_table = coherence(rows, layout, table.cardinalities, own)
-        sides, swap = corrupted_sides(of_table, config.swap)
-        config = replace(config, sides=sides, swap=swap)
-    network = build_network(table, config, seed).to(place)
+    config = replace(config, **_views_of(rows, layout, tables, config, seed, place))
+    network = build_network(table, config, seed, second).to(place)
     work = 2 * config.batch_size * network.largest_layer
     threads = n_threads if n_threads is not None else _enough_threads(work)
     bfloat16 = bfloat16_pays(place, work) if precision == "auto" else precision == "bfloat16"
     embedder = Embedder(
-        config, table, network, History(), notes, threads, "bfloat16" if bfloat16 else "float32"
+        config,
+        table,
+        network,
+        History(),
+        notes,
+        threads,
+        "bfloat16" if bfloat16 else "float32",
+        second,
     )
     if untrained:
         embedder.add_details(rows, generator)
         return embedder
-    near = None
+    near: Partners | None = None
+    held_out_near: Partners | None = None
     if config.neighbours:
         with fastest_float32(math.inf):
-            near = near_rows(rows, table.cardinalities, config.neighbours, generator)
-
+            found = near_rows(rows, table.cardinalities, config.neighbours, generator)
+        near = Near(found, config.near_share)
+    elif groups is not None:
+        near = Mates.of(_of_rows(groups, training, place))
+        held_out_near = None if judging is None else Mates.of(_of_rows(groups, judging, place))
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
     with _threads(threads), bar as show:
 
@@ -182,10 +250,13 @@ def fit_embedder(
             rows,
             held_out,
             layout,
-            corruption(swap=config.swap, mask=config.mask, noise=config.noise),
+            _corruption(table, config, place),
             config,
             generator=generator,
             near=near,
+            held_out_near=held_out_near,
+            weights=None if weights is None else _of_rows(weights, training, place),
+            make_views=TwoViews if second is None else _across(second, config, place),
             bfloat16=bfloat16,
             observe=told,
         )
@@ -206,16 +277,19 @@ def held_out_rows(n_rows: int, config: Config) -> int:
     return wanted if wanted >= FEWEST_HELD_OUT else 0
 
 
-def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedding:
-    """The network of a configuration for a table's columns, freshly initialised."""
+def build_network(
+    table: TableEncoder, config: Config, seed: int, paired: TableEncoder | None = None
+) -> JointEmbedding:
+    """The network of a configuration for the columns of one table or two, freshly initialised."""
     branches = 1 if config.shared_weights else 2
+    tables = [table] * branches if paired is None else [table, paired]
     # Layers initialise themselves from the global generator: it is lent a seed and given back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         encoders = [
             Encoder(
-                table.n_numbers,
-                table.cardinalities,
+                one.n_numbers,
+                one.cardinalities,
                 hidden=config.hidden,
                 n_components=config.n_learnt,
                 batch_norm=config.batch_norm,
@@ -223,7 +297,7 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
                 skip=config.skip,
                 n_details=config.n_details,
             )
-            for _ in range(branches)
+            for one in tables
         ]
         projectors = [
             projector(
@@ -234,7 +308,98 @@ def build_network(table: TableEncoder, config: Config, seed: int) -> JointEmbedd
             )
             for _ in range(branches)
         ]
+    if paired is not None:
+        return PairedEmbedding((encoders[0], encoders[1]), projectors[0])
     return JointEmbedding(encoders, projectors)
+
+
+def _encoded(
+    tables: list[TableEncoder],
+    sources: list[Source],
+    index: NDArray[np.intp] | None,
+    place: torch.device,
+) -> Rows:
+    rows = [
+        table.transform(source, index).to(place)
+        for table, source in zip(tables, sources, strict=True)
+    ]
+    return rows[0] if len(rows) == 1 else PairedRows.of(*rows)
+
+
+def _views_of(
+    rows: Rows,
+    layout: Layout,
+    tables: list[TableEncoder],
+    config: Config,
+    seed: int,
+    place: torch.device,
+) -> dict[str, Any]:
+    """What "auto" means for a table: sides and share of the swap, by its coherence.
+
+    The rule was measured on single tables of numbers and categories. Counts, whose views are
+    thinned, and pairs, whose views are of two tables, are corrupted on both sides; in pairs there
+    are no details, which would say nothing across tables.
+    """
+    found: dict[str, Any] = {} if len(tables) == 1 else {"detail_share": 0.0}
+    if config.sides != "auto":
+        return found
+    of_table = 1.0
+    if len(tables) == 1 and tables[0].depth is None:
+        with fastest_float32(math.inf):
+            own = torch.Generator(place).manual_seed(seed)
+            of_table = coherence(rows, layout, tables[0].cardinalities, own)
+    sides, swap = corrupted_sides(of_table, config.swap)
+    return {**found, "sides": sides, "swap": swap}
+
+
+def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Compose:
+    return corruption(
+        swap=config.swap,
+        mask=config.mask,
+        noise=config.noise,
+        thin=table.thinning(config.thin, place),
+    )
+
+
+def _across(second: TableEncoder, config: Config, place: torch.device) -> ViewMaker:
+    return partial(
+        PairedViews,
+        second_layout=second.layout.to(place),
+        second_corrupt=_corruption(second, config, place),
+    )
+
+
+def _check_paired(source: Source, paired: Source, config: Config) -> None:
+    if paired.shape[0] != source.shape[0]:
+        raise ValueError(
+            "X_paired must have the rows of X, in the same order, "
+            f"however: {paired.shape[0]} rows, X has {source.shape[0]}"
+        )
+    for name, told, wanted in (
+        ("neighbours", config.neighbours, 0),
+        ("shared_weights", config.shared_weights, True),
+    ):
+        if told != wanted:
+            raise ValueError(
+                f"with X_paired {name} must be {wanted!r}: each table has an encoder of its own, "
+                f"and a row's views are the row in both; however: {name}={told!r}"
+            )
+
+
+def _notes_on_counts(table: TableEncoder, config: Config) -> list[str]:
+    if table.depth is None or config.kind != "auto":
+        return []
+    note = (
+        "read as counts (whole numbers, mostly 0, overdispersed): brought to a depth of "
+        f"{table.depth.target:g}, log(1 + x); kind='table' takes them as they are"
+    )
+    return [note]
+
+
+def _of_rows(
+    values: NDArray[Any], index: NDArray[np.intp] | None, place: torch.device
+) -> torch.Tensor:
+    return torch.from_numpy(values if index is None else values[index]).to(place)
 
 
 def _enough_threads(work: float) -> int:

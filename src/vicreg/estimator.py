@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder
+from vicreg.header import PairedTable, read_checked
+from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
-from vicreg.sources import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,14 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         One network for both views; with False one each, and the embedding is the mean of the two.
     normal_scores : bool
         Give the networks every number twice: standardised, and as its normal score.
+    kind : {"auto", "table", "counts"}
+        What the table holds. Counts are brought to one depth and their logarithm is taken; with
+        ``"auto"`` they are recognised, with a note: see :func:`vicreg.counts.looks_like_counts`.
+    n_top_columns : int
+        Of counts, how many columns to keep, the most variable ones of the training rows; 0: all.
+    thin : float
+        Of counts, the largest share that a view leaves out, by binomial thinning; a row's share is
+        drawn between 0 and this.
     swap, mask : float
         Shares of entries that a view replaces: by another row's value, by the column's mean.
     noise : float
@@ -146,6 +155,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         final_relu: bool = False,
         shared_weights: bool = True,
         normal_scores: bool = False,
+        kind: Literal["auto", "table", "counts"] = "auto",
+        n_top_columns: int = 0,
+        thin: float = 0.8,
         swap: float = 0.5,
         mask: float = 0.0,
         noise: float = 0.0,
@@ -184,6 +196,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.final_relu = final_relu
         self.shared_weights = shared_weights
         self.normal_scores = normal_scores
+        self.kind = kind
+        self.n_top_columns = n_top_columns
+        self.thin = thin
         self.swap = swap
         self.mask = mask
         self.noise = noise
@@ -212,26 +227,110 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: object, y: object = None) -> VICReg:  # noqa: ARG002 (scikit-learn)
+    def fit(
+        self,
+        X: object,
+        y: object = None,  # noqa: ARG002 (scikit-learn)
+        *,
+        groups: object = None,
+        sample_weight: object = None,
+        X_paired: object = None,
+    ) -> VICReg:
         """Learn the embedding.
 
         Parameters
         ----------
-        X : array, frame, sparse matrix or path, shape (rows, columns)
+        X : array, frame, sparse matrix, AnnData or path, shape (rows, columns)
             Numbers, text, dates, truth values; missing values allowed, infinities not.
         y : ignored
+        groups : array-like, shape (rows,), optional
+            What rows belong together, such as replicates or sessions of a patient: a row's second
+            view is then made of another row of its group. Numbers, text or dates, none missing.
+        sample_weight : array-like, shape (rows,), optional
+            How often a row is drawn, in proportion to the others: a weight of 2 is as good as the
+            row twice, 0 as the row left out. The table's statistics are weighted too.
+        X_paired : array, frame, sparse matrix or path, shape (rows, other columns), optional
+            A second table of the same rows in the same order, such as another sensor or omics
+            layer. It gets an encoder of its own into the same space: a row's views are its
+            corrupted rows in both tables.
 
         Returns
         -------
         self
-        """
-        return self._fit(X, untrained=False)
 
-    def transform(self, X: object) -> NDArray[np.float32]:
-        """Embedding (rows, n_components), float32, of a table with the fitted columns."""
+        Raises
+        ------
+        ValueError
+            If groups or weights are not one per row, a group is missing, all rows are of one
+            group, a weight is negative or not finite, or ``X_paired`` has other rows than ``X``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vicreg import VICReg
+        >>> random = np.random.default_rng(0)
+        >>> patient = np.repeat(np.arange(30), 4)
+        >>> X = random.normal(size=(30, 6))[patient] + 0.3 * random.normal(size=(120, 6))
+        >>> model = VICReg(n_components=4, steps=20, random_state=0)
+        >>> model.fit(X, groups=patient, sample_weight=1 + patient % 2).transform(X).shape
+        (120, 4)
+        """
+        return self._fit(
+            X, untrained=False, groups=groups, sample_weight=sample_weight, X_paired=X_paired
+        )
+
+    def transform(self, X: object = None, *, X_paired: object = None) -> NDArray[np.float32]:
+        """Embedding (rows, n_components), float32, of tables with the fitted columns.
+
+        Parameters
+        ----------
+        X : array, frame, sparse matrix or path, shape (rows, columns)
+            May be left out where ``X_paired`` is given.
+        X_paired : array, frame, sparse matrix or path, shape (rows, other columns), optional
+            The second table of a model that was fitted with one. With both tables the embedding is
+            the mean of the two.
+
+        Raises
+        ------
+        ValueError
+            If there is no table, the tables' rows differ in number, or ``X_paired`` is given to a
+            model that was fitted without.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vicreg import VICReg
+        >>> random = np.random.default_rng(0)
+        >>> hidden = random.normal(size=(200, 3))
+        >>> X, X2 = hidden @ random.normal(size=(3, 8)), hidden @ random.normal(size=(3, 5))
+        >>> model = VICReg(n_components=4, steps=20, random_state=0).fit(X, X_paired=X2)
+        >>> both = model.transform(X, X_paired=X2)
+        >>> bool(np.allclose(both, (model.transform(X) + model.transform(X_paired=X2)) / 2))
+        True
+        """
         check_is_fitted(self)
-        embedding: NDArray[np.float32] = self.embedder_.embed(self._read(X, reset=False))
-        return embedding
+        if X is None and X_paired is None:
+            raise ValueError("X must be a table, or X_paired one, however: neither is given")
+        sides = []
+        if X is not None:
+            sides.append(self.embedder_.embed(self._read(X, reset=False)))
+        if X_paired is not None:
+            if self.paired_columns_ is None:
+                raise ValueError(
+                    "X_paired must go to a model that was fitted with it, however: this one was "
+                    "fitted on X alone; fit it with fit(X, X_paired=...)"
+                )
+            source = read_checked(self.paired_columns_, X_paired, reset=False)
+            sides.append(self.embedder_.embed(source, side=1))
+        if len(sides) == 1:
+            return sides[0]
+        if len(sides[0]) != len(sides[1]):
+            raise ValueError(
+                "X_paired must have the rows of X, in the same order, "
+                f"however: {len(sides[1])} rows, X has {len(sides[0])}"
+            )
+        mean: NDArray[np.float32] = np.mean(sides, axis=0, dtype=np.float32)
+        return mean
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to a folder: safetensors and JSON, no pickle."""
@@ -254,14 +353,26 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             self.n_features_in_,
             self.n_rows_,
             dict(self.aside_),
+            None if self.paired_columns_ is None else self.paired_columns_.as_dict(),
         )
         write_artifact(artifact, Path(path))
 
-    def _fit(self, X: object, *, untrained: bool) -> VICReg:
+    def _fit(
+        self,
+        X: object,
+        *,
+        untrained: bool,
+        groups: object = None,
+        sample_weight: object = None,
+        X_paired: object = None,
+    ) -> VICReg:
         config = self._config()
         if self.n_threads is not None and self.n_threads < 1:
             raise ValueError(f"n_threads must be at least 1, however: n_threads={self.n_threads!r}")
         source = self._read(X, reset=True)
+        n_rows = source.shape[0]
+        columns = None if X_paired is None else PairedTable()
+        paired = None if columns is None else read_checked(columns, X_paired, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._adopt(
             fit_embedder(
@@ -273,8 +384,12 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 precision=self.precision,
                 verbose=self.verbose,
                 untrained=untrained,
+                groups=None if groups is None else checked_groups(groups, n_rows),
+                weights=None if sample_weight is None else checked_weights(sample_weight, n_rows),
+                paired=paired,
             ),
-            n_rows=source.shape[0],
+            n_rows=n_rows,
+            paired_columns=columns,
         )
         return self
 
@@ -283,20 +398,17 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
         )
 
-    def _adopt(self, embedder: Embedder, n_rows: int) -> None:
+    def _adopt(self, embedder: Embedder, n_rows: int, paired_columns: PairedTable | None) -> None:
         self.embedder_ = embedder
         self.n_rows_ = n_rows
+        self.paired_columns_ = paired_columns
         self.aside_: dict[str, str | None] = {}
         self.history_ = embedder.history.as_dict()
         self.notes_ = list(embedder.notes)
         self.n_iter_ = self.history_["step"][-1] if self.history_["step"] else 0
 
     def _read(self, X: object, *, reset: bool) -> Source:
-        source = read(X)
-        # scikit-learn's own check of names and width; of the values it knows nothing.
-        native = source.to_native() if isinstance(source, nw.DataFrame) else source
-        validate_data(self, native, reset=reset, skip_check_array=True)
-        return source
+        return read_checked(self, X, reset=reset)
 
     @property
     def _n_features_out(self) -> int:
@@ -310,6 +422,18 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+# scikit-learn wraps transform, for set_output, in a function that cannot do without X.
+_wrapped_transform = VICReg.transform
+
+
+@functools.wraps(_wrapped_transform)
+def _transform(self: VICReg, X: object = None, *, X_paired: object = None) -> NDArray[np.float32]:
+    return _wrapped_transform(self, X, X_paired=X_paired)
+
+
+VICReg.transform = _transform  # type: ignore[method-assign]
 
 
 def load(path: str | Path) -> VICReg:
@@ -341,7 +465,8 @@ def load(path: str | Path) -> VICReg:
         for name, value in artifact.params.items()
     }
     model = VICReg(**params)
-    model._adopt(artifact.embedder, artifact.n_rows)
+    paired = None if artifact.paired is None else PairedTable.from_dict(artifact.paired)
+    model._adopt(artifact.embedder, artifact.n_rows, paired)
     model.n_features_in_ = artifact.n_features
     model.aside_ = artifact.aside
     if artifact.feature_names is not None:

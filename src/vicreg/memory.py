@@ -103,9 +103,15 @@ def estimate_memory(
     of_encoder = widths[: len(config.hidden) + 1]
     of_details = table.n_numbers + sum(table.cardinalities) + sum(config.hidden[-1:])
     places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
+    # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
+    thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
     return MemoryEstimate(
         table=n_rows * row,
-        views=4 * batch * row + places + 2 * held_out * row + 2 * batch * (row // 4) * narrow,
+        views=4 * batch * row
+        + places
+        + thinned
+        + 2 * held_out * row
+        + 2 * batch * (row // 4) * narrow,
         parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
         activations=2 * batch * kept * narrow + of_loss + largest,
         details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2 if n_set else 0,

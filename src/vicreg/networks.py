@@ -23,14 +23,22 @@ __all__ = ["Details", "Encoder", "JointEmbedding", "Rows", "TableLinear", "proje
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows of a table: the numbers (rows, p) and the category codes (rows, q)."""
+    """Encoded rows of a table: the numbers (rows, p) and the category codes (rows, q).
+
+    Rows of counts have their depth (rows,) beside: the sum of all the row's counts.
+    """
 
     numbers: Tensor
     codes: Tensor
+    depth: Tensor | None = None
 
     def take(self, index: Tensor | slice) -> Rows:
         """Some of the rows."""
-        return Rows(self.numbers[index], self.codes[index])
+        return Rows(
+            self.numbers[index],
+            self.codes[index],
+            None if self.depth is None else self.depth[index],
+        )
 
     def halves(self) -> tuple[Rows, Rows]:
         """The first and the second half of the rows, without a copy."""
@@ -42,11 +50,30 @@ class Rows:
         return Rows(
             self.numbers.new_empty(n_rows, self.numbers.shape[1]),
             self.codes.new_empty(n_rows, self.codes.shape[1]),
+            None if self.depth is None else self.depth.new_empty(n_rows),
         )
 
     def to(self, device: torch.device) -> Rows:
         """The rows on another device."""
-        return Rows(self.numbers.to(device), self.codes.to(device))
+        return Rows(
+            self.numbers.to(device),
+            self.codes.to(device),
+            None if self.depth is None else self.depth.to(device),
+        )
+
+    def fill(self, source: Rows, positions: Tensor) -> None:
+        """Overwrite with the rows of another table at these positions."""
+        torch.index_select(source.numbers, 0, positions, out=self.numbers)
+        torch.index_select(source.codes, 0, positions, out=self.codes)
+        if source.depth is not None and self.depth is not None:
+            torch.index_select(source.depth, 0, positions, out=self.depth)
+
+    def copy(self, other: Rows) -> None:
+        """Overwrite with as many other rows."""
+        self.numbers.copy_(other.numbers)
+        self.codes.copy_(other.codes)
+        if self.depth is not None and other.depth is not None:
+            self.depth.copy_(other.depth)
 
     def __len__(self) -> int:
         return self.numbers.shape[0]

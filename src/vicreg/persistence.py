@@ -51,8 +51,10 @@ class Artifact:
     feature_names: list[str] | None
     n_features: int
     n_rows: int
-    #: Columns that were set aside at fit: ``{"label": name or None, "id": name or None}``.
+    #: Columns that were set aside at fit, by what they were for: label, id, groups, weight.
     aside: dict[str, str | None] = field(default_factory=dict)
+    #: Names and number of the second table's columns, where pairs of rows were fitted.
+    paired: dict[str, Any] | None = None
 
 
 def check_free(folder: Path) -> None:
@@ -102,6 +104,11 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
     embedder = artifact.embedder
     table_document, arrays = embedder.table.state()
     tensors = {f"table.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    paired = artifact.paired
+    if embedder.paired is not None and paired is not None:
+        paired_document, arrays = embedder.paired.state()
+        paired = {**paired, "table": paired_document}
+        tensors |= {f"paired.{name}": torch.from_numpy(array) for name, array in arrays.items()}
     for name, tensor in embedder.network.state_dict().items():
         tensors[f"network.{name}"] = tensor.detach().cpu().contiguous()
     weights = safetensors.torch.save(tensors)
@@ -119,6 +126,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
         "n_features": artifact.n_features,
         "n_rows": artifact.n_rows,
         "aside": artifact.aside,
+        "paired": paired,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     document["sha256"] = _digest(document)
@@ -163,14 +171,13 @@ def read_artifact(folder: Path) -> Artifact:
             f"{folder / WEIGHTS} was altered after it was saved (checksum); save the model again"
         )
     tensors = safetensors.torch.load(weights)
-    arrays = {
-        name.removeprefix("table."): tensor.numpy()
-        for name, tensor in tensors.items()
-        if name.startswith("table.")
-    }
-    table = TableEncoder.from_state(document["table"], arrays)
+    table = TableEncoder.from_state(document["table"], _arrays(tensors, "table."))
+    paired = document.get("paired")  # models of before pairs have none
+    second = None
+    if paired is not None:
+        second = TableEncoder.from_state(paired.pop("table"), _arrays(tensors, "paired."))
     config = config_from(document["config"])
-    network = build_network(table, config, seed=0)
+    network = build_network(table, config, seed=0, paired=second)
     network.load_state_dict(
         {
             name.removeprefix("network."): tensor
@@ -187,6 +194,7 @@ def read_artifact(folder: Path) -> Artifact:
         document["notes"],
         document["n_threads"],
         document["precision"],
+        second,
     )
     return Artifact(
         embedder,
@@ -195,6 +203,7 @@ def read_artifact(folder: Path) -> Artifact:
         document["n_features"],
         document["n_rows"],
         document["aside"],
+        paired,
     )
 
 
@@ -211,6 +220,14 @@ def fresh_file(path: Path) -> Iterator[Path]:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _arrays(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): tensor.numpy()
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _check_parent(path: Path) -> None:

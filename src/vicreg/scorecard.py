@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -28,7 +29,7 @@ from vicreg.metrics import (
 )
 from vicreg.persistence import fresh_file
 from vicreg.report import render_report
-from vicreg.sources import read, shuffle_columns, take_rows
+from vicreg.sources import contents, read, shuffle_columns, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,7 +221,8 @@ def evaluate(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
-    source = read(X)
+    table = contents(X)
+    source = read(table)
     if source.shape[0] < 2:
         raise ValueError(f"X must have at least two rows to be scored, however: {source.shape[0]}")
     labels = None if y is None else _checked_labels(y, source.shape[0])
@@ -231,6 +233,7 @@ def evaluate(
     notes: list[str] = []
     fitted = _is_fitted(model)
     if fitted:
+        model._read(table, reset=False)  # for the columns' names, which a matrix does not carry on
         notes.append("the model was scored as it was fitted: rows it has seen count in its favour")
     else:
         model = clone(model).fit(_native(take_rows(source, train)))
@@ -321,7 +324,7 @@ def _is_fitted(model: VICReg) -> bool:
 
 
 def _native(source: Source) -> object:
-    return source if isinstance(source, np.ndarray) else source.to_native()
+    return source.to_native() if isinstance(source, nw.DataFrame) else source
 
 
 def _split(
@@ -358,7 +361,7 @@ def _spaces(
     table = model.embedder_.table
     raw = _dense(model, source)
     width = model.embedder_.config.n_components
-    spaces: dict[str, Matrix] = {"vicreg": model.transform(_native(source)), "raw": raw}
+    spaces: dict[str, Matrix] = {"vicreg": model.embedder_.embed(source), "raw": raw}
     if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
         spaces["raw unscaled"] = table.raw(source)
     components = PCA(min(width, len(train) - 1, raw.shape[1]), random_state=random_state)
@@ -367,10 +370,10 @@ def _spaces(
         training_rows = take_rows(source, train)
         # The same seed: the same weights at initialisation.
         untrained = clone(model)._fit(_native(training_rows), untrained=True)
-        spaces["untrained"] = untrained.transform(_native(source))
+        spaces["untrained"] = untrained.embedder_.embed(source)
         random = np.random.default_rng(random_state)
         shuffled = clone(model).fit(_native(shuffle_columns(training_rows, random)))
-        spaces["shuffled"] = shuffled.transform(_native(source))
+        spaces["shuffled"] = shuffled.embedder_.embed(source)
     return spaces
 
 

@@ -1,4 +1,4 @@
-"""Where a table comes from: an array, a data frame, a sparse matrix, or a CSV or Parquet file."""
+"""Where a table comes from: an array, a data frame, a sparse matrix, an AnnData, or a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "Block",
     "Source",
     "blocks",
     "column_names",
+    "contents",
+    "dense",
     "drop_columns",
+    "is_annotated",
     "read",
     "read_file",
     "shuffle_columns",
@@ -31,18 +35,21 @@ __all__ = [
 ARRAY_BLOCK = 2**16
 FRAME_BLOCK = 2**23
 
-#: What the rest of the package works on: a numeric or object array (rows, columns), or a frame.
-Source: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
+#: A numeric or object array (rows, columns), or a frame.
+Block: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
+#: What the rest of the package works on; of a sparse array every block is made dense on its own.
+Source: TypeAlias = "Block | scipy.sparse.csr_array"
 
 
 def read(data: object) -> Source:
-    """Any accepted input as an array (rows, columns) or a narwhals frame.
+    """Any accepted input as an array (rows, columns), a sparse array or a narwhals frame.
 
     Parameters
     ----------
     data
-        A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix (made
-        dense), or the path of a CSV or Parquet file.
+        A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix
+        (read in blocks, never dense as a whole), an AnnData (its ``X``), or the path of a CSV,
+        Parquet or h5ad file.
 
     Raises
     ------
@@ -58,12 +65,13 @@ def read(data: object) -> Source:
     >>> read([[1, 2], [3, 4]]).shape
     (2, 2)
     """
-    if isinstance(data, str | Path):
-        data = read_file(Path(data))
+    data = contents(data)
+    if is_annotated(data):
+        data = _checked_annotated(data)
     if isinstance(data, nw.DataFrame):
         return _checked_frame(data)
     if scipy.sparse.issparse(data):
-        data = data.toarray()  # type: ignore[attr-defined]
+        return _checked_sparse(data)
     frame = _as_frame(data)
     if isinstance(frame, nw.DataFrame):
         return _checked_frame(frame)
@@ -74,6 +82,37 @@ def read(data: object) -> Source:
     except ValueError as error:
         raise ValueError(f"the table's rows must have the same length: {error}") from None
     return _checked_array(array, data)
+
+
+def contents(data: object) -> Any:
+    """What the file at a path holds; what is no path, as it is.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the file is an h5ad and anndata is not installed.
+    """
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data)
+    if path.suffix.lower() != ".h5ad" or not path.is_file():
+        return read_file(path)
+    try:
+        import anndata
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"anndata is needed to read {path.name}: pip install 'vicreg[omics]'"
+        ) from None
+    try:
+        return anndata.read_h5ad(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is not a readable h5ad file: {reason}") from None
+
+
+def is_annotated(data: object) -> bool:
+    """Whether this is an AnnData, known by its name so that anndata need not be imported."""
+    return type(data).__name__ == "AnnData" and hasattr(data, "var_names")
 
 
 def read_file(path: Path) -> nw.DataFrame[Any]:
@@ -124,9 +163,14 @@ def column_names(source: Source) -> tuple[str, ...]:
     return tuple(f"x{column}" for column in range(source.shape[1]))
 
 
+def dense(source: Source) -> Block:
+    """A sparse array as an array; what is none stays as it is."""
+    return source.toarray() if isinstance(source, scipy.sparse.csr_array) else source
+
+
 def take_rows(source: Source, index: NDArray[np.intp]) -> Source:
     """Some of the rows, in the order given."""
-    return source[index] if isinstance(source, np.ndarray) else source[index, :]
+    return source[index, :] if isinstance(source, nw.DataFrame) else source[index]
 
 
 def take_columns(source: Source, positions: Sequence[int]) -> Source:
@@ -136,11 +180,11 @@ def take_columns(source: Source, positions: Sequence[int]) -> Source:
 
 def blocks(
     source: Source, index: NDArray[np.intp] | None = None, *, least_rows: int = 1
-) -> Iterator[tuple[int, Source]]:
+) -> Iterator[tuple[int, Block]]:
     """Blocks of rows, with the place of the first among all: of the table, or of chosen rows.
 
     A block of an array is small enough for the processor's cache, a frame's is 128 times as large.
-    All but the last have a multiple of ``least_rows`` rows.
+    All but the last have a multiple of ``least_rows`` rows. A sparse array's blocks are dense.
 
     Examples
     --------
@@ -150,15 +194,17 @@ def blocks(
     [(0, 2), (2, 1)]
     """
     n_rows = source.shape[0] if index is None else len(index)
-    entries = ARRAY_BLOCK if isinstance(source, np.ndarray) else FRAME_BLOCK
+    entries = FRAME_BLOCK if isinstance(source, nw.DataFrame) else ARRAY_BLOCK
     step = max(1, entries // (source.shape[1] * least_rows)) * least_rows
     for start in range(0, n_rows, step):
         stop = min(start + step, n_rows)
-        yield start, source[start:stop] if index is None else take_rows(source, index[start:stop])
+        part = source[start:stop] if index is None else take_rows(source, index[start:stop])
+        yield start, dense(part)
 
 
-def shuffle_columns(source: Source, random: np.random.Generator) -> Source:
+def shuffle_columns(source: Source, random: np.random.Generator) -> Block:
     """The table with every column in an order of its own: the marginals stay, all else is gone."""
+    source = dense(source)
     if isinstance(source, np.ndarray):
         return random.permuted(source, axis=0)
     columns = [source[:, place] for place in range(source.shape[1])]
@@ -214,6 +260,24 @@ def _names_of(data: Any) -> Sequence[object]:
 def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
     _check_shape(frame.shape)
     return frame
+
+
+def _checked_annotated(data: Any) -> Any:
+    """The matrix of an AnnData."""
+    if data.isbacked:
+        raise ValueError("an AnnData must be in memory, however: it is backed; call .to_memory()")
+    if data.X is None:
+        raise ValueError("an AnnData must have its matrix in X, however: X is None")
+    return data.X
+
+
+def _checked_sparse(data: Any) -> scipy.sparse.csr_array:
+    if data.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: the table's numbers must be real\n{data}")
+    if data.ndim != 2:
+        raise ValueError(f"a sparse table must have two dimensions, however: {data.ndim}")
+    _check_shape(data.shape)
+    return scipy.sparse.csr_array(data)
 
 
 def _checked_array(array: NDArray[Any], data: object) -> NDArray[Any]:

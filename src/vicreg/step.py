@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from vicreg.batches import permuted_batches
+from vicreg.batches import permuted_batches, weighted_batches
 from vicreg.loss import LossWeights, closed_form_loss
 from vicreg.optim import build_optimizer
 from vicreg.views import TwoViews
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from vicreg.config import Config
     from vicreg.networks import JointEmbedding, Rows
-    from vicreg.views import Corruption, Layout
+    from vicreg.partners import Partners
+    from vicreg.views import Corruption, Layout, ViewMaker
 
 __all__ = ["TrainingStep"]
 
@@ -37,8 +38,12 @@ class TrainingStep:
         Loss, optimiser and batch size.
     generator : torch.Generator
         The only source of randomness, on the device of the rows.
-    near : Tensor, shape (rows, k), optional
-        Positions of rows near each row, which second views are made of.
+    near : Partners, optional
+        What second views are made of in the rows' place.
+    weights : Tensor, shape (rows,), optional
+        How often a row stands in a batch, in proportion; by default once in an epoch.
+    make_views : ViewMaker
+        Makes a batch's views; of two tables with :class:`vicreg.pairs.PairedViews`.
     bfloat16 : bool
         Multiply matrices of the networks in bfloat16; loss, statistics and update stay in float32.
     """
@@ -52,7 +57,9 @@ class TrainingStep:
         config: Config,
         *,
         generator: torch.Generator,
-        near: Tensor | None = None,
+        near: Partners | None = None,
+        weights: Tensor | None = None,
+        make_views: ViewMaker = TwoViews,
         bfloat16: bool = False,
     ) -> None:
         self.network = network
@@ -67,7 +74,7 @@ class TrainingStep:
             betas=config.betas,
             weight_decay=config.weight_decay,
         )
-        self._views = TwoViews(
+        self._views = make_views(
             rows,
             layout,
             corrupt,
@@ -75,9 +82,12 @@ class TrainingStep:
             generator,
             sides=config.sides,
             near=near,
-            near_share=config.near_share,
+            weights=weights,
         )
-        self._batches = permuted_batches(len(rows), config.batch_size, generator)
+        if weights is None:
+            self._batches = permuted_batches(len(rows), config.batch_size, generator)
+        else:
+            self._batches = weighted_batches(weights, config.batch_size, generator)
         self._sums = torch.zeros(4, device=self._device)
         self._steps = 0
 

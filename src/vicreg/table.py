@@ -5,7 +5,7 @@ Statistics come from the rows given to :meth:`TableEncoder.fit` and from no othe
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.columns import DATE_PARTS, kind_of, numbers_of, parts_of, texts_of
+from vicreg.columns import DATE_PARTS, Column, kind_of, numbers_of, parts_of, texts_of
+from vicreg.counts import Depth, checked_counts, looks_like_counts, most_variable
+from vicreg.moments import Moments
 from vicreg.networks import Rows
 from vicreg.quantiles import NormalScores
-from vicreg.sources import blocks, column_names, take_rows
-from vicreg.views import Layout
+from vicreg.sources import blocks, column_names, dense, take_rows
+from vicreg.views import Layout, Thin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from numpy.typing import NDArray
 
     from vicreg.columns import Kind
-    from vicreg.sources import Source
+    from vicreg.sources import Block, Source
 
     Index = NDArray[np.intp]
 
@@ -34,22 +34,6 @@ __all__ = ["Column", "TableEncoder"]
 #: Standard deviations beyond which a number is drawn in: a column that hardly varied in the fitted
 #: rows can put a new row thousands of deviations away from all others.
 FARTHEST = 10.0
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of the table that is kept.
-
-    ``parts`` are the numbers it becomes (``"value"``, ``"missing"``, parts of a date), in the order
-    of the encoder's arrays; ``categories`` are the values with codes 1, 2, ...; None stands for a
-    missing value among them.
-    """
-
-    name: str
-    position: int
-    kind: Kind
-    parts: tuple[str, ...] = ()
-    categories: tuple[str | None, ...] = ()
 
 
 @dataclass
@@ -63,6 +47,9 @@ class TableEncoder:
     - Categories become codes, the most frequent first; values that are rare in the fitted rows, or
       not in them, share code 0. Missing is a category of its own.
     - Constant columns, empty columns and identifiers (text with nearly no value twice) are dropped.
+    - Counts (``depth`` is there) are brought to the fitted rows' median depth, and their logarithm
+      is centred and scaled: by the geometric mean of the column's own deviation and that of all
+      columns (root mean square), so that what is hardly ever seen stays small.
 
     Examples
     --------
@@ -83,10 +70,18 @@ class TableEncoder:
     mean: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     scale: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     scores: NormalScores | None = None
+    depth: Depth | None = None
 
     @classmethod
     def fit(
-        cls, source: Source, index: Index | None = None, *, normal_scores: bool = False
+        cls,
+        source: Source,
+        index: Index | None = None,
+        *,
+        normal_scores: bool = False,
+        weights: NDArray[np.float64] | None = None,
+        holds: str = "table",
+        n_top_columns: int = 0,
     ) -> TableEncoder:
         """Learn kinds, statistics and categories from a table.
 
@@ -98,15 +93,25 @@ class TableEncoder:
             The rows that statistics and categories come from; by default all of them.
         normal_scores : bool
             Give every number a second part, its normal score.
+        weights : ndarray, shape (rows of the table,), optional
+            How much a row counts, above 0: in means and deviations, and in what is a rare category
+            (by its share of the weight). Normal scores do not know weights.
+        holds : {"table", "counts", "auto"}
+            Whether the table holds counts; ``"auto"`` looks, unless normal scores are asked for.
+        n_top_columns : int
+            Of counts, how many columns to keep; 0 for all.
 
         Raises
         ------
         TypeError
             If a column holds something that is neither number, date, text nor truth value.
         ValueError
-            If a number is infinite, or no column is left.
+            If a number is infinite, no column is left, or counts are no counts.
         """
         names = column_names(source)
+        recognise = holds == "auto" and not normal_scores  # which are of numbers, not of counts
+        if holds == "counts" or (recognise and looks_like_counts(source, index)):
+            return cls._fit_counts(source, index, weights, n_top_columns)
         kinds = [kind_of(source, position, name) for position, name in enumerate(names)]
         draft = cls(
             [
@@ -118,15 +123,20 @@ class TableEncoder:
         )
         if normal_scores:
             draft.scores = draft._fit_scores(source, index)
-        texts = {
-            position: Counter[str | None]()
-            for position, kind in enumerate(kinds)
-            if kind == "category"
+        texts: dict[int, dict[str | None, float]] = {
+            position: {} for position, kind in enumerate(kinds) if kind == "category"
         }
-        moments = _Moments.of(lambda: (draft.raw(part, at) for at, part in blocks(source, index)))
-        for _, part in blocks(source, index) if texts else ():
-            for position, counter in texts.items():
-                counter.update(texts_of(part, position, names[position]))
+        weight = None
+        if weights is not None:
+            weight = weights if index is None else weights[index]
+            weight = weight / weight.mean()  # only proportions count
+        moments = Moments.of(
+            lambda: (draft.raw(part, at) for at, part in blocks(source, index)), weight
+        )
+        for at, part in blocks(source, index) if texts else ():
+            for position, counts in texts.items():
+                found = texts_of(part, position, names[position])
+                _count(counts, found, None if weight is None else weight[at : at + len(found)])
         columns: list[Column] = []
         dropped: dict[str, str] = {}
         mean: list[float] = []
@@ -156,13 +166,49 @@ class TableEncoder:
             kept_names = {column.position for column in columns}
             scored = [c.position in kept_names for c in draft.columns if c.kind == "number"]
             encoder.scores = NormalScores(draft.scores.points[scored])
-        if not columns:
-            reasons = "; ".join(encoder.notes)
+        encoder._check_columns()
+        return encoder
+
+    @classmethod
+    def _fit_counts(
+        cls,
+        source: Source,
+        index: Index | None,
+        weights: NDArray[np.float64] | None,
+        n_top_columns: int,
+    ) -> TableEncoder:
+        names = column_names(source)
+        weight = weights if weights is None or index is None else weights[index]
+        depth = Depth.fit(source, index, weight)
+        chosen = np.arange(len(names))
+        if 0 < n_top_columns < len(names):
+            chosen = most_variable(source, index, n_top_columns)
+        others = np.delete(np.arange(len(names)), chosen)
+        encoder = cls(
+            [Column(names[at], int(at), "number", ("value",)) for at in chosen],
+            {names[at]: "less variable" for at in others},
+            depth=depth,
+        )
+        moments = Moments.of(
+            lambda: (encoder.raw(part, at) for at, part in blocks(source, index)), weight
+        )
+        varying = moments.high > moments.low
+        for column in itertools.compress(encoder.columns, ~varying):
+            encoder.dropped[column.name] = "constant"
+        encoder.columns = list(itertools.compress(encoder.columns, varying))
+        encoder._check_columns()
+        own = moments.deviation[varying]
+        encoder.mean = moments.mean[varying]
+        encoder.scale = np.sqrt(own * np.sqrt(np.mean(np.square(own))))
+        return encoder
+
+    def _check_columns(self) -> None:
+        if not self.columns:
+            reasons = "; ".join(self.notes)
             raise ValueError(
                 f"the table has no column to learn from: {reasons}. At least one column must hold "
                 "two different values"
             )
-        return encoder
 
     def transform(self, source: Source, index: Index | None = None, *, first_row: int = 0) -> Rows:
         """Numbers (rows, p) float32 and codes (rows, q) int32 of a table with the same columns.
@@ -186,6 +232,7 @@ class TableEncoder:
         n_rows = source.shape[0] if index is None else len(index)
         coded = [column for column in self.columns if column.kind == "category"]
         numbers = np.empty((n_rows, self.n_numbers), dtype=np.float32)
+        depths = np.empty(n_rows if self.depth is not None else 0, dtype=np.float32)
         codes = np.empty((n_rows, len(coded)), dtype=np.int32)
         lookups = [
             {value: code for code, value in enumerate(column.categories, start=1)}
@@ -193,16 +240,33 @@ class TableEncoder:
         ]
         names = column_names(source)
         for first, part in blocks(source, index):
-            raw = self.raw(part, first_row + first)
+            if self.depth is None:
+                raw = self.raw(part, first_row + first)
+            else:
+                raw, depth = self._logs(part, first_row + first)
+                depths[first : first + len(raw)] = depth
             raw -= self.mean
             raw /= self.scale
             encoded = numbers[first : first + len(raw)]
+            if self.depth is not None:
+                encoded[:] = raw
+                continue
             np.clip(raw, -FARTHEST, FARTHEST, out=encoded, casting="same_kind")
             np.copyto(encoded, 0, where=np.isnan(encoded))
             for place, (column, lookup) in enumerate(zip(coded, lookups, strict=True)):
                 texts = texts_of(part, column.position, names[column.position])
                 codes[first : first + len(raw), place] = [lookup.get(text, 0) for text in texts]
-        return Rows(torch.from_numpy(numbers), torch.from_numpy(codes))
+        depth_of_rows = None if self.depth is None else torch.from_numpy(depths)
+        return Rows(torch.from_numpy(numbers), torch.from_numpy(codes), depth_of_rows)
+
+    def thinning(self, most: float, device: torch.device) -> Thin | None:
+        """The corruption that leaves counts out; None for a table of something else."""
+        if self.depth is None:
+            return None
+        mean, scale = (
+            torch.from_numpy(values).to(device, torch.float32) for values in (self.mean, self.scale)
+        )
+        return Thin(most, mean, scale, self.depth.target)
 
     def dense(self, source: Source, index: Index | None = None) -> NDArray[np.float64]:
         """The encoded table as one matrix: numbers beside one-hot categories (the bucket 0 too)."""
@@ -255,7 +319,11 @@ class TableEncoder:
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """The encoder as a JSON document and arrays."""
-        document = {"columns": [asdict(column) for column in self.columns], "dropped": self.dropped}
+        document = {
+            "columns": [asdict(column) for column in self.columns],
+            "dropped": self.dropped,
+            "depth": None if self.depth is None else self.depth.target,
+        }
         arrays = {"mean": self.mean, "scale": self.scale}
         if self.scores is not None:
             arrays["points"] = self.scores.points
@@ -277,7 +345,11 @@ class TableEncoder:
             for entry in document["columns"]
         ]
         scores = NormalScores(arrays["points"]) if "points" in arrays else None
-        return cls(columns, dict(document["dropped"]), arrays["mean"], arrays["scale"], scores)
+        target = document.get("depth")  # models of before counts have none
+        depth = None if target is None else Depth(float(target))
+        return cls(
+            columns, dict(document["dropped"]), arrays["mean"], arrays["scale"], scores, depth
+        )
 
     def _fit_scores(self, source: Source, index: Index | None) -> NormalScores:
         """Distribution functions of the numbers, from some twenty thousand rows at the most."""
@@ -286,14 +358,18 @@ class TableEncoder:
         rows = np.arange(0, n_rows, every) if index is None else index[::every]
         numbers = [column for column in self.columns if column.kind == "number"]
         positions = [column.position for column in numbers]
-        part = take_rows(source, rows)
+        part = dense(take_rows(source, rows))
         return NormalScores.fit(numbers_of(part, positions, column_names(source), 0))
 
     def raw(self, source: Source, first_row: int = 0) -> NDArray[np.float64]:
         """All numbers before standardising (rows, p) float64, NaN where missing.
 
-        ``first_row`` is what messages call the first of the rows.
+        ``first_row`` is what messages call the first of the rows. Of counts, the logarithms of what
+        they are at the common depth.
         """
+        source = dense(source)
+        if self.depth is not None:
+            return self._logs(source, first_row)[0]
         names = column_names(source)
         values, flags, flagged, positions, scored = [], [], [], [], []
         others: list[tuple[int, Column]] = []
@@ -326,70 +402,13 @@ class TableEncoder:
                 raw[:, place + offset] = parts[part]
         return raw
 
-
-@dataclass
-class _Moments:
-    """Count, extremes, mean and deviation of columns (p,) of which not every value is there."""
-
-    rows: int
-    count: NDArray[np.int64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, parts: Callable[[], Iterable[NDArray[np.float64]]]) -> _Moments:
-        """Of a table that comes in blocks, which are asked for twice."""
-        rows = 0
-        sums: dict[str, Any] = {"count": 0, "total": 0.0, "low": np.inf, "high": -np.inf}
-        for part in parts():
-            missing = np.isnan(part)
-            rows += len(part)
-            sums["count"] = sums["count"] + (~missing).sum(axis=0)
-            sums["total"] = sums["total"] + np.where(missing, 0.0, part).sum(axis=0)
-            sums["low"] = np.minimum(sums["low"], np.where(missing, np.inf, part).min(axis=0))
-            sums["high"] = np.maximum(sums["high"], np.where(missing, -np.inf, part).max(axis=0))
-        count = np.asarray(sums["count"])
-        mean = sums["total"] / np.maximum(count, 1)
-        squares: Any = np.zeros(len(mean))
-        for part in parts():
-            squares += np.nansum(np.square(part - mean), axis=0)
-        deviation = np.sqrt(squares / np.maximum(count, 1))
-        return cls(rows, count, sums["low"], sums["high"], mean, deviation)
-
-    def take(self, places: slice) -> _Moments:
-        """The moments of some of the columns."""
-        return _Moments(
-            self.rows,
-            self.count[places],
-            self.low[places],
-            self.high[places],
-            self.mean[places],
-            self.deviation[places],
-        )
-
-    def column(self, name: str, position: int, kind: Kind, names: tuple[str, ...]) -> Column | str:
-        """The table's column whose parts these are, with those that vary; or why to drop it."""
-        if not self.count[0]:
-            return "empty"
-        least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
-        varying = (self.high - self.low > least).tolist()
-        kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
-        if "score" in names and "value" in kept:
-            kept = names
-        if self.count[0] < self.rows:
-            kept = (*(kept or names[:1]), "missing")
-        return Column(name, position, kind, kept) if kept else "constant"
-
-    def of_parts(self, column: Column, names: tuple[str, ...]) -> tuple[list[float], list[float]]:
-        """Mean and scale of a column's parts, the flag of missing values among them."""
-        missing = 1 - float(self.count[0]) / self.rows
-        known = {"missing": (missing, math.sqrt(missing * (1 - missing)))}
-        for part, mean, deviation in zip(names, self.mean, self.deviation, strict=True):
-            known[part] = float(mean), float(deviation)
-        chosen = [known[part] for part in column.parts]
-        return [mean for mean, _ in chosen], [deviation or 1.0 for _, deviation in chosen]
+    def _logs(
+        self, source: Block, first_row: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        assert self.depth is not None
+        counts = checked_counts(source, first_row)
+        kept = [column.position for column in self.columns]
+        return self.depth(counts, None if len(kept) == counts.shape[1] else kept)
 
 
 def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
@@ -398,13 +417,27 @@ def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
     return ("value", "score") if normal_scores and kind == "number" else ("value",)
 
 
-def _fit_category(counts: Counter[str | None], position: int, name: str) -> Column | str:
+def _count(
+    counts: dict[str | None, float],
+    texts: list[str | None],
+    weights: NDArray[np.float64] | None,
+) -> None:
+    """Add how often the texts occur, or what the rows weigh in which they do."""
+    if weights is None:
+        for text, count in Counter(texts).items():
+            counts[text] = counts.get(text, 0) + count
+        return
+    for text, weight in zip(texts, weights.tolist(), strict=True):
+        counts[text] = counts.get(text, 0.0) + weight
+
+
+def _fit_category(counts: dict[str | None, float], position: int, name: str) -> Column | str:
     """The column, or the reason to drop it."""
     if set(counts) == {None}:
         return "empty"
     if len(counts) == 1:
         return "constant"
-    enough = max(2, min(10, counts.total() // 100))
+    enough = max(2, min(10, sum(counts.values()) // 100))
     kept = [text for text, count in counts.items() if count >= enough]
     if not kept:
         return "identifier-like"

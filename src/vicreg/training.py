@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from vicreg.config import Config
     from vicreg.loss import LossWeights
     from vicreg.networks import JointEmbedding, Rows
-    from vicreg.views import Corruption, Layout
+    from vicreg.partners import Partners
+    from vicreg.views import Corruption, Layout, ViewMaker
 
 __all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "train"]
 
@@ -103,7 +104,10 @@ def train(
     config: Config,
     *,
     generator: torch.Generator,
-    near: Tensor | None = None,
+    near: Partners | None = None,
+    held_out_near: Partners | None = None,
+    weights: Tensor | None = None,
+    make_views: ViewMaker = TwoViews,
     bfloat16: bool = False,
     observe: Callable[[Moment], None] | None = None,
 ) -> History:
@@ -124,7 +128,12 @@ def train(
         Loss, optimiser and schedule. ``batch_size`` is at most the number of rows.
     generator : torch.Generator
         The only source of randomness, on the device of the rows.
-    near : Tensor, optional
+    near : Partners, optional
+        See :class:`vicreg.step.TrainingStep`.
+    held_out_near : Partners, optional
+        Of the held-out rows.
+    weights : Tensor, shape (rows,), optional
+    make_views : ViewMaker
     bfloat16 : bool
         See :class:`vicreg.step.TrainingStep`.
     observe : callable, optional
@@ -140,10 +149,19 @@ def train(
     DivergenceError
         If the loss is no longer finite.
     """
-    trial = _trial(rows, held_out, layout, corrupt, config, generator)
+    trial = _trial(rows, held_out, layout, corrupt, config, generator, held_out_near, make_views)
     at_start = Deviations.of(network, *trial)
     take_step = TrainingStep(
-        network, rows, layout, corrupt, config, generator=generator, near=near, bfloat16=bfloat16
+        network,
+        rows,
+        layout,
+        corrupt,
+        config,
+        generator=generator,
+        near=near,
+        weights=weights,
+        make_views=make_views,
+        bfloat16=bfloat16,
     )
     every = max(1, config.steps // EVALUATIONS)
     history = History()
@@ -203,12 +221,14 @@ def _trial(
     corrupt: Corruption,
     config: Config,
     generator: torch.Generator,
+    near: Partners | None,
+    make_views: ViewMaker,
 ) -> _Trial:
     chosen = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
     size = min(max(config.batch_size, FEWEST_AT_ONCE), len(chosen))
     starts = range(0, len(chosen) - size + 1, size)
     batches = [
-        TwoViews(chosen, layout, corrupt, size, generator, sides=config.sides)(
+        make_views(chosen, layout, corrupt, size, generator, sides=config.sides, near=near)(
             torch.arange(start, start + size, device=rows.numbers.device)
         )
         for start in starts

@@ -14,7 +14,7 @@ from vicreg import __version__
 from vicreg.config import Config
 from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
 from vicreg.search_space import as_document, draw, search_space, settings_of, values_of
-from vicreg.sources import column_names, take_rows
+from vicreg.sources import column_names, dense, take_rows
 from vicreg.studies import (
     OWNER,
     give_back,
@@ -264,16 +264,12 @@ def _mixed(*parts: object) -> int:
 def fingerprint(source: Source, labels: NDArray[np.str_] | None) -> dict[str, Any]:
     """What tells a table from another: shape, names, and a digest of up to 1,000 of its rows."""
     rows = np.linspace(0, source.shape[0] - 1, min(1000, source.shape[0])).astype(np.intp)
-    part = take_rows(source, rows)
+    part = dense(take_rows(source, rows))
     digest = hashlib.sha256("\0".join(column_names(source)).encode())
     for place in range(part.shape[1]):
-        digest.update(
-            repr(
-                part[:, place].tolist()
-                if isinstance(part, np.ndarray)
-                else part[:, place].to_list()
-            ).encode()
-        )
+        column = part[:, place]
+        told = column.tolist() if isinstance(column, np.ndarray) else column.to_list()
+        digest.update(repr(told).encode())
     if labels is not None:
         digest.update("\0".join(labels[rows].tolist()).encode())
     return {"rows": source.shape[0], "columns": source.shape[1], "digest": digest.hexdigest()[:16]}

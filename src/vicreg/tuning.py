@@ -195,12 +195,13 @@ def tune(
                 )
         if passing:
             study = in_memory(study)
-        return _finish(of, study, finalists=finalists, margin=margin, n_threads=n_threads)
+        return _finish(of, study, X, finalists=finalists, margin=margin, n_threads=n_threads)
 
 
 def _finish(
     of: Plan,
     study: Study,
+    X: object,
     *,
     finalists: int,
     margin: float | None,
@@ -264,8 +265,7 @@ def _finish(
         best = ranked[0]
     settings = _tuples(best.user_attrs["settings"])
     estimator = VICReg(**settings, random_state=of.seed, device=of.device, n_threads=n_threads)
-    source = of.source
-    estimator.fit(source if isinstance(source, np.ndarray) else source.to_native())
+    estimator.fit(X)
     return TuningResult(
         study=study,
         best_estimator_=estimator,

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from vicreg.draws import WeightedDraw
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vicreg.networks import Rows
+    from vicreg.partners import Partners
 
 __all__ = [
     "Compose",
@@ -32,13 +35,17 @@ __all__ = [
     "Mask",
     "Noise",
     "Swap",
+    "Thin",
     "TwoViews",
+    "ViewMaker",
     "corruption",
 ]
 
 #: Steps for which a row of the donor pool is used before it is drawn anew. Random gathers of single
 #: entries cost a third of a step on wide tables; reading the pool costs next to nothing.
 LIVES = 8
+#: Counts up to which thinning throws coins.
+COINS = 3
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class Donors:
         Donor rows, as many as rows are corrupted at a time.
     generator : torch.Generator
         On the table's device.
+    weights : Tensor, shape (rows of the table,), optional
+        How often a row gives a value, in proportion; by default all rows equally.
 
     Examples
     --------
@@ -111,8 +120,16 @@ class Donors:
     torch.Size([3, 2])
     """
 
-    def __init__(self, table: Rows, layout: Layout, size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        table: Rows,
+        layout: Layout,
+        size: int,
+        generator: torch.Generator,
+        weights: Tensor | None = None,
+    ) -> None:
         self.table, self.layout, self._generator = table, layout, generator
+        self._weighted = None if weights is None else WeightedDraw(weights)
         self._rows: Rows | None = None
         self._size = size
         self._next = 0
@@ -131,12 +148,13 @@ class Donors:
     def _draw(self, start: int, stop: int) -> None:
         assert self._rows is not None
         table, part = self.table, self._rows.take(slice(start, stop))
-        index = torch.randint(
-            len(table),
-            (stop - start, self.layout.n_columns),
-            device=table.numbers.device,
-            generator=self._generator,
-        )
+        shape = stop - start, self.layout.n_columns
+        if self._weighted is None:
+            index = torch.randint(
+                len(table), shape, device=table.numbers.device, generator=self._generator
+            )
+        else:
+            index = self._weighted(shape, self._generator)
         of_numbers, of_codes = self.layout.spread(index)
         torch.gather(table.numbers, 0, of_numbers, out=part.numbers)
         torch.gather(table.codes, 0, of_codes, out=part.codes)
@@ -220,14 +238,97 @@ class Compose:
             part(rows, donors, generator)
 
 
-def corruption(*, swap: float, mask: float, noise: float) -> Compose:
-    """The corruptions whose strength is above 0, in the order swap, mask, noise."""
+@dataclass(frozen=True)
+class Thin:
+    """Leave out a share of the counts of every other row, drawn from 0 to ``most`` for each.
+
+    Every single count is kept or left out on its own, so a count n becomes a binomial draw of n:
+    what a shallower measurement of the same thing would have found. The result is brought to the
+    target depth again. Which rows stay whole is drawn too: they are what will be embedded.
+
+    Parameters
+    ----------
+    most : float
+    mean, scale : Tensor, shape (p,)
+        The rows' numbers are (log(1 + normalised count) - mean) / scale; their depths stand beside.
+    target : float
+        The depth that counts were normalised to.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.networks import Rows
+    >>> from vicreg.views import Donors, Layout, Thin
+    >>> counts, generator = torch.full((4, 3), 1000.0), torch.Generator().manual_seed(0)
+    >>> rows = Rows(torch.log1p(counts), torch.zeros(4, 0).int(), torch.full((4,), 3000.0))
+    >>> thin = Thin(0.9, torch.zeros(3), torch.ones(3), 3000.0)
+    >>> thin(rows, Donors(rows, Layout.plain(3), 4, generator), generator)
+    >>> (rows.depth < 3000).sum(), rows.numbers.expm1().sum(dim=1).round()
+    (tensor(2), tensor([3000., 3000., 3000., 3000.]))
+    """
+
+    most: float
+    mean: Tensor
+    scale: Tensor
+    target: float
+
+    def __call__(self, rows: Rows, donors: Donors, generator: torch.Generator) -> None:  # noqa: ARG002
+        assert rows.depth is not None
+        device = rows.numbers.device
+        order = torch.randperm(len(rows), device=device, generator=generator)
+        chosen = order[: len(rows) // 2]
+        kept = 1 - self.most * torch.rand(len(chosen), 1, device=device, generator=generator)
+        depth = rows.depth[chosen].unsqueeze(1)
+        counts = torch.addcmul(self.mean, rows.numbers[chosen], self.scale).expm1_()
+        counts.mul_(depth / self.target).round_()
+        elsewhere = (depth - counts.sum(dim=1, keepdim=True)) * kept  # in columns not kept
+        counts = _thinned(counts, kept, generator)
+        depth = counts.sum(dim=1, keepdim=True).add_(elsewhere).clamp_(min=1)
+        counts.mul_(self.target / depth).log1p_()
+        rows.numbers[chosen] = counts.sub_(self.mean).div_(self.scale)
+        rows.depth[chosen] = depth.squeeze(1)
+
+
+def _thinned(counts: Tensor, kept: Tensor, generator: torch.Generator) -> Tensor:
+    """Binomial draws of counts (n, p) with a probability for each row (n, 1), to 1 in 65,536."""
+    # Most counts are small: coins are thrown for the first ones of all entries at once, in a fifth
+    # of the time of binomial draws; what is larger is drawn anew.
+    below = (kept * 2**16 - 2**15).to(torch.int16)
+    thinned = torch.zeros_like(counts)
+    for number in range(1, COINS + 1):
+        heads = _sixteen_bits(counts.shape, counts.device, generator) < below
+        thinned += heads & (counts >= number)
+    row, column = (counts > COINS).nonzero(as_tuple=True)
+    thinned[row, column] = torch.binomial(counts[row, column], kept[row, 0], generator=generator)
+    return thinned
+
+
+def corruption(*, swap: float, mask: float, noise: float, thin: Thin | None = None) -> Compose:
+    """The corruptions whose strength is above 0, in the order thin, swap, mask, noise."""
     strengths: Sequence[tuple[float, type[Swap] | type[Mask] | type[Noise]]] = (
         (swap, Swap),
         (mask, Mask),
         (noise, Noise),
     )
-    return Compose(tuple(kind(strength) for strength, kind in strengths if strength > 0))
+    first = () if thin is None or thin.most == 0 else (thin,)
+    return Compose((*first, *(kind(strength) for strength, kind in strengths if strength > 0)))
+
+
+class ViewMaker(Protocol):
+    """Makes the views of batches of a table's rows; :class:`TwoViews` has the arguments."""
+
+    def __call__(
+        self,
+        table: Rows,
+        layout: Layout,
+        corrupt: Corruption,
+        batch_size: int,
+        generator: torch.Generator,
+        *,
+        sides: str = "both",
+        near: Partners | None = None,
+        weights: Tensor | None = None,
+    ) -> Callable[[Tensor], Rows]: ...
 
 
 class TwoViews:
@@ -244,10 +345,10 @@ class TwoViews:
     generator : torch.Generator
         The only source of randomness, on the table's device.
     sides : {"both", "one"}
-    near : Tensor, shape (rows of the table, k), optional
-        Positions of rows near each row.
-    near_share : float
-        Share of a batch's rows whose second view is made of a near row in their place.
+    near : Partners, optional
+        What the second views are made of in the rows' place.
+    weights : Tensor, shape (rows of the table,), optional
+        How often a row gives a value to others, in proportion.
 
     Examples
     --------
@@ -270,41 +371,30 @@ class TwoViews:
         generator: torch.Generator,
         *,
         sides: str = "both",
-        near: Tensor | None = None,
-        near_share: float = 1.0,
+        near: Partners | None = None,
+        weights: Tensor | None = None,
     ) -> None:
         assert sides in ("both", "one")
         self._table, self._corrupt, self._generator = table, corrupt, generator
-        self._near, self._near_share = near, near_share
+        self._near = near
         self._views = table.empty(2 * batch_size)
         self._first, self._second = self._views.halves()
         self._changed = self._views if sides == "both" else self._second
-        self._donors = Donors(table, layout, len(self._changed), generator)
+        self._donors = Donors(table, layout, len(self._changed), generator, weights)
 
     def __call__(self, positions: Tensor) -> Rows:
         """Views (2n, ...) of the rows at ``positions`` (n,): all first ones before all second ones.
 
         The result is overwritten by the next call.
         """
-        table, first, second = self._table, self._first, self._second
-        torch.index_select(table.numbers, 0, positions, out=first.numbers)
-        torch.index_select(table.codes, 0, positions, out=first.codes)
+        first, second = self._first, self._second
+        first.fill(self._table, positions)
         if self._near is None:
-            second.numbers.copy_(first.numbers)
-            second.codes.copy_(first.codes)
+            second.copy(first)
         else:
-            others = self._partners(positions, self._near)
-            torch.index_select(table.numbers, 0, others, out=second.numbers)
-            torch.index_select(table.codes, 0, others, out=second.codes)
+            second.fill(self._table, self._near.draw(positions, self._generator))
         self._corrupt(self._changed, self._donors, self._generator)
         return self._views
-
-    def _partners(self, positions: Tensor, near: Tensor) -> Tensor:
-        """One of the near rows for a share of the positions, the row itself for the others."""
-        shape, device = positions.shape, positions.device
-        drawn = torch.randint(near.shape[1], shape, device=device, generator=self._generator)
-        own = torch.rand(shape, device=device, generator=self._generator) >= self._near_share
-        return torch.where(own, positions, near[positions, drawn])
 
 
 def _chosen(rows: Rows, layout: Layout, rate: float, generator: torch.Generator) -> Tensor:
@@ -313,8 +403,13 @@ def _chosen(rows: Rows, layout: Layout, rate: float, generator: torch.Generator)
     highest = round(rate * 2**16) - 2**15 - 1  # of the signed numbers that are chosen
     if highest < -(2**15):
         return torch.zeros(shape, dtype=torch.bool, device=rows.numbers.device)
+    return _sixteen_bits(shape, rows.numbers.device, generator) <= highest
+
+
+def _sixteen_bits(shape: Sequence[int], device: torch.device, generator: torch.Generator) -> Tensor:
+    """Uniform whole numbers from -2^15 to 2^15 - 1."""
     count = math.prod(shape)
     # Four numbers of 16 bits from each draw of 64: half the time of drawing floats.
-    draws = torch.empty(math.ceil(count / 4), dtype=torch.int64, device=rows.numbers.device)
+    draws = torch.empty(math.ceil(count / 4), dtype=torch.int64, device=device)
     draws.random_(-(2**63), None, generator=generator)
-    return draws.view(torch.int16)[:count].view(shape) <= highest
+    return draws.view(torch.int16)[:count].view(*shape)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import scipy.sparse
 
 from vicreg.search_space import as_document
 from vicreg.sources import read
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from optuna.study import Study
 
+    from vicreg.sources import Source
     from vicreg.trials import Plan
 
 __all__ = ["main", "run_workers"]
@@ -160,12 +162,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     labels = folder / "labels.npy"
-    data = folder / "data.npy"
-    source = (
-        np.load(data, mmap_mode="r", allow_pickle=False)
-        if data.exists()
-        else read(folder / "data.parquet")
-    )
+    source = _read_table(folder)
     of = plan(
         source,
         np.load(labels, allow_pickle=False) if labels.exists() else None,
@@ -189,6 +186,15 @@ def main(folder: Path) -> None:
         is_worker=True,
     )
     work(of, study, _ticket, n_threads=1)
+
+
+def _read_table(folder: Path) -> Source:
+    if (folder / "data.npy").exists():
+        table: Source = np.load(folder / "data.npy", mmap_mode="r", allow_pickle=False)
+        return table
+    if (folder / "data.npz").exists():
+        return read(scipy.sparse.load_npz(folder / "data.npz"))
+    return read(folder / "data.parquet")
 
 
 def _ticket() -> bool:
@@ -218,8 +224,10 @@ def _write_job(
         raise ValueError(
             "n_workers must be 1 for an array of objects; a data frame can have several"
         )
-    else:
+    elif isinstance(of.source, np.ndarray):
         np.save(folder / "data.npy", of.source, allow_pickle=False)
+    else:
+        scipy.sparse.save_npz(folder / "data.npz", of.source)
     if of.labels is not None:
         np.save(folder / "labels.npy", of.labels, allow_pickle=False)
     job = {

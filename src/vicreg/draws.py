@@ -1,0 +1,38 @@
+"""Rows drawn with a probability that goes with their weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["WeightedDraw"]
+
+
+class WeightedDraw:
+    """Draws row positions with probability proportional to weight, each independent of the others.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (rows,)
+        Not negative, not all 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.draws import WeightedDraw
+    >>> draw = WeightedDraw(torch.tensor([0.0, 3.0, 1.0]))
+    >>> torch.bincount(draw((4000,), torch.Generator().manual_seed(0))) / 4000
+    tensor([0.0000, 0.7..., 0.2...])
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        cumulative = weights.double().cumsum(0)
+        self._edges = cumulative / cumulative[-1]
+
+    def __call__(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Positions of the given shape, on the device of the weights."""
+        uniform = torch.rand(
+            shape, dtype=torch.float64, device=self._edges.device, generator=generator
+        )
+        # To the right of equal edges: a row of weight 0 has no room between its edges.
+        return torch.searchsorted(self._edges, uniform, right=True)
