@@ -13,7 +13,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics", "plots"),
+    *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics"),
+    *("label_free", "intervals", "plots"),
     *(
         "quantiles",
         "neighbours",
@@ -28,7 +29,9 @@ ORDER = [
         "embedder",
         "memory",
     ),
-    *("persistence", "estimator", "report", "scorecard", "cli"),
+    *("persistence", "estimator", "targets", "spaces", "scores", "verdict", "inputs", "maps"),
+    *("view", "packing", "report", "scorecard", "evaluation"),
+    "cli",
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {"loss": {"precision"}, "views": {"networks"}}
@@ -38,14 +41,19 @@ LAYER_0 = ORDER[: ORDER.index("quantiles")]
 HOMES = {
     "matplotlib": {"plots"},
     "jinja2": {"report"},
+    "markupsafe": {"report"},
+    "umap": {"maps"},
     "pyarrow": {"sources", "cli"},
     "cyclopts": {"cli"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
     "narwhals": {"sources", "columns", "estimator", "cli"},
-    "sklearn": {"metrics", "estimator", "scorecard", "cli"},
+    "sklearn": {
+        *("metrics", "label_free", "estimator", "targets", "spaces", "scores", "maps"),
+        *("evaluation", "cli"),
+    },
     "optuna": set[str](),
-    "pandas": set[str](),
+    "pandas": {"scorecard"},
     "polars": set[str](),
 }
 #: What could run code from a file.

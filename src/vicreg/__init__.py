@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from vicreg.collapse import CollapseWarning
     from vicreg.config import Config, preset
     from vicreg.estimator import VICReg, load
+    from vicreg.evaluation import evaluate
     from vicreg.loss import VICRegLoss, vicreg_loss
-    from vicreg.scorecard import Scorecard, evaluate
+    from vicreg.scorecard import Scorecard
     from vicreg.training import DivergenceError, InterruptedWarning
 
 __version__ = "0.1.0"
@@ -41,7 +42,7 @@ _HOMES = {
     "Scorecard": "scorecard",
     "VICReg": "estimator",
     "VICRegLoss": "loss",
-    "evaluate": "scorecard",
+    "evaluate": "evaluation",
     "load": "estimator",
     "preset": "config",
     "vicreg_loss": "loss",

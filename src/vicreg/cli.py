@@ -104,9 +104,9 @@ def demo(
     from sklearn.datasets import load_digits, make_blobs
 
     from vicreg.estimator import VICReg
+    from vicreg.evaluation import evaluate
     from vicreg.persistence import fresh_file
     from vicreg.report import render_report
-    from vicreg.scorecard import evaluate
 
     started = time.perf_counter()
     blobs, blob_labels = make_blobs(
@@ -139,7 +139,7 @@ def demo(
         )
     cards[-1].model.save(out / "model")
     with fresh_file(out / "report.html") as fresh:
-        page = render_report([card.for_report() for card in cards], title="VICReg demo")
+        page = render_report(cards, title="VICReg demo")
         fresh.write_text(page, encoding="utf-8")
     seconds = time.perf_counter() - started
     if as_json:
@@ -278,6 +278,21 @@ def evaluate(
     *,
     label: Label = None,
     report: Annotated[Path | None, Parameter(help="HTML file to write.")] = None,
+    id: Id = None,  # noqa: A002 (the option's name)
+    batch: Annotated[
+        str | None, Parameter(help="Column of batches, which the embedding should not tell apart.")
+    ] = None,
+    target: Annotated[
+        Literal["auto", "classes", "number"],
+        Parameter(help="What the label is; auto takes decimal numbers for numbers."),
+    ] = "auto",
+    show: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Columns that the report must show.", negative_iterable=(), consume_multiple=True
+        ),
+    ] = None,
+    umap: Annotated[bool, Parameter(negative=(), help="Maps by UMAP too (umap-learn).")] = False,
     refit: Annotated[
         bool,
         Parameter(
@@ -293,23 +308,35 @@ def evaluate(
     from sklearn.base import clone
 
     from vicreg.estimator import load
+    from vicreg.evaluation import evaluate as score
     from vicreg.persistence import check_file
-    from vicreg.scorecard import evaluate as score
 
     if report is not None:
         check_file(report)  # before the work, not after it
     fitted = load(model)
     frame = _frame(data)
+    aside = {**fitted.aside_, "given label": label, "given id": id}
     name = label if label is not None else fitted.aside_.get("label")
+    id_name = id if id is not None else fitted.aside_.get("id")
     labelled = label is not None or (name is not None and name in frame.columns)
+    named = id is not None or (id_name is not None and id_name in frame.columns)
+    batches = None if batch is None else _column(frame, batch, data)
+    if batch is not None and batch not in getattr(fitted, "feature_names_in_", ()):
+        aside["batch"] = batch  # a batch that the model was fitted on stays a feature
     card = score(
         clone(fitted).set_params(verbose=False) if refit else fitted,
-        _features(frame, {**fitted.aside_, "given label": label}),
+        _features(frame, aside),
         _column(frame, str(name), data) if labelled else None,
+        groups=batches,
+        ids=_column(frame, str(id_name), data) if named else None,
+        target=target,
         controls=controls,
         maps=report is not None,
+        umap=umap,
+        show=show or (),
         title=data.name,
         label_name=str(name),
+        group_name=batch or "batch",
     )
     if report is not None:
         card.to_html(report)
@@ -384,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_error=False,
             result_action="return_value",
         )
-    except (CycloptsError, ValueError, TypeError, OSError, ArithmeticError) as error:
+    except (CycloptsError, ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"vicreg: error: {message}", file=sys.stderr)
         sys.exit(2)
@@ -499,6 +526,8 @@ def _print_card(card: Scorecard) -> None:
     for note in card.notes:
         console.print(f"note: {note}", markup=False, style="dim", soft_wrap=True)
     console.print(card.verdict, markup=False, soft_wrap=True)
+    for one in card.advice:
+        console.print(f"advice: {one.title}. {one.reason}", markup=False, soft_wrap=True)
     console.print()
 
 
