@@ -101,7 +101,8 @@ def colours(page: Any, panel: int = 0) -> dict[tuple[int, int, int], int]:
     )
     pixels = np.array(data).reshape(-1, 4)
     found, counts = np.unique(pixels[pixels[:, 3] == 255][:, :3], axis=0, return_counts=True)
-    return {tuple(map(int, one)): int(count) for one, count in zip(found, counts, strict=True)}
+    pairs = zip(found.tolist(), counts.tolist(), strict=True)
+    return {(red, green, blue): count for (red, green, blue), count in pairs}
 
 
 def stage(page: Any, panel: int) -> Any:

@@ -11,6 +11,7 @@ import sys
 import time
 import typing
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -168,15 +169,23 @@ def fit(
         Literal["auto", "float32", "bfloat16"],
         Parameter(help="Number format of the products in training."),
     ] = "auto",
+    watch: Annotated[
+        Path | None, Parameter(help="HTML file that tells of the fit while it runs.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, Parameter(help="Folder for TensorBoard's event files.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
     from vicreg.estimator import VICReg
-    from vicreg.persistence import check_free
+    from vicreg.persistence import check_file, check_free
 
     check_free(out)  # before the work, not after it
+    if watch is not None:
+        check_file(watch)
     model = VICReg(
         **_settings(preset_name, options),
         random_state=random_state,
@@ -191,7 +200,18 @@ def fit(
             _column(frame, name, data)
     aside = {"label": label, "id": id}
     started = time.perf_counter()
-    model.fit(_features(frame, aside))
+    with ExitStack() as stack:
+        observers: list[Any] = []
+        if watch is not None:
+            from vicreg.live import LivePage
+
+            page = LivePage(watch, f"VICReg on {data.name}", model.steps)
+            observers.append(stack.enter_context(page))
+        if tensorboard is not None:
+            from vicreg.events import EventLog
+
+            observers.append(stack.enter_context(EventLog(tensorboard)))
+        model.fit(_features(frame, aside), observe=_all_of(observers))
     model.aside_ = aside
     model.save(out)
     seconds = time.perf_counter() - started
@@ -418,6 +438,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("vicreg: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _all_of(observers: list[Any]) -> Any:
+    """One observer that tells all of them."""
+
+    def observe(moment: Any) -> None:
+        for one in observers:
+            one(moment)
+
+    return observe
 
 
 def _given(options: Any) -> dict[str, Any]:

@@ -21,12 +21,13 @@ from vicreg.training import MOST_HELD_OUT, History, train
 from vicreg.views import corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from vicreg.config import Config
     from vicreg.sources import Source
+    from vicreg.training import Moment
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
@@ -72,6 +73,7 @@ def fit_embedder(
     precision: str = "auto",
     verbose: bool = False,
     untrained: bool = False,
+    observe: Callable[[Moment], None] | None = None,
 ) -> Embedder:
     """Encode a table and train a network on it.
 
@@ -93,6 +95,8 @@ def fit_embedder(
         Show a progress bar.
     untrained : bool
         Leave the network as initialised: a control for what training adds.
+    observe : callable, optional
+        Told of every :class:`vicreg.training.Moment`.
 
     Raises
     ------
@@ -140,7 +144,13 @@ def fit_embedder(
         with fastest_float32(math.inf):
             near = near_rows(rows, table.cardinalities, config.neighbours, generator)
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
-    with _threads(threads), bar as observe:
+    with _threads(threads), bar as shown:
+
+        def tell(moment: Moment) -> None:
+            for one in (shown, observe):
+                if one is not None:
+                    one(moment)
+
         embedder.history = train(
             network,
             rows,
@@ -151,7 +161,7 @@ def fit_embedder(
             generator=generator,
             near=near,
             bfloat16=bfloat16,
-            observe=observe,
+            observe=tell,
         )
     if embedder.history.stopped == "early":
         notes.append(

@@ -18,12 +18,13 @@ from vicreg.persistence import Artifact, read_artifact, write_artifact
 from vicreg.sources import read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from vicreg.embedder import Embedder
     from vicreg.sources import Source
+    from vicreg.training import Moment
 
 __all__ = ["VICReg", "load"]
 
@@ -104,6 +105,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Table encoder and network.
     history_ : dict
         Loss, its terms, held-out loss and effective rank at up to 31 moments of the fit.
+    evaluation_ : dict or None
+        Scores of the last :func:`vicreg.evaluate`, for the card that is saved with the model.
     notes_ : list of str
         What a user should know: columns dropped, batch lowered, stopped early.
     n_features_in_ : int
@@ -199,7 +202,13 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X: object, y: object = None) -> VICReg:  # noqa: ARG002 (scikit-learn)
+    def fit(
+        self,
+        X: object,
+        y: object = None,  # noqa: ARG002 (scikit-learn)
+        *,
+        observe: Callable[[Moment], None] | None = None,
+    ) -> VICReg:
         """Learn the embedding.
 
         Parameters
@@ -207,12 +216,14 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         X : array, frame, sparse matrix or path, shape (rows, columns)
             Numbers, text, dates, truth values; missing values allowed, infinities not.
         y : ignored
+        observe : callable, optional
+            Told of some 30 moments of the fit: step, loss, terms, held-out loss, effective rank.
 
         Returns
         -------
         self
         """
-        return self._fit(X, untrained=False)
+        return self._fit(X, untrained=False, observe=observe)
 
     def transform(self, X: object) -> NDArray[np.float32]:
         """Embedding (rows, n_components), float32, of a table with the fitted columns."""
@@ -241,10 +252,13 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             self.n_features_in_,
             self.n_rows_,
             dict(self.aside_),
+            self.evaluation_,
         )
         write_artifact(artifact, Path(path))
 
-    def _fit(self, X: object, *, untrained: bool) -> VICReg:
+    def _fit(
+        self, X: object, *, untrained: bool, observe: Callable[[Moment], None] | None = None
+    ) -> VICReg:
         config = self._config()
         if self.n_threads is not None and self.n_threads < 1:
             raise ValueError(f"n_threads must be at least 1, however: n_threads={self.n_threads!r}")
@@ -260,6 +274,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 precision=self.precision,
                 verbose=self.verbose,
                 untrained=untrained,
+                observe=observe,
             ),
             n_rows=source.shape[0],
         )
@@ -274,6 +289,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.embedder_ = embedder
         self.n_rows_ = n_rows
         self.aside_: dict[str, str | None] = {}
+        self.evaluation_: dict[str, Any] | None = None
         self.history_ = embedder.history.as_dict()
         self.notes_ = list(embedder.notes)
         self.n_iter_ = self.history_["step"][-1] if self.history_["step"] else 0

@@ -234,7 +234,7 @@ def evaluate(
         if len(shown) < n_rows:
             view.notes.append(f"the maps show {len(shown)} of the {n_rows} rows, drawn at random")
         clock.lap("maps and columns")
-    return Scorecard(
+    card = Scorecard(
         title=title,
         n_rows=n_rows,
         n_scored=len(scored),
@@ -253,6 +253,8 @@ def evaluate(
             "seconds": clock.seconds,
         },
     )
+    model.evaluation_ = card.as_dict()  # for the card in its folder
+    return card
 
 
 class _Clock:
