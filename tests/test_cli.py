@@ -100,7 +100,9 @@ def test_fit_info_embed_and_evaluate_go_hand_in_hand(data: Path, tmp_path: Path,
     assert told.status == 0
     assert "by species, 3 classes" in told.out
     assert "The embedding" in told.out
-    assert "<table>" in report.read_text(encoding="utf-8")
+    page = report.read_text(encoding="utf-8")
+    assert "<table>" in page
+    assert '"s177"' in page
 
 
 @pytest.mark.parametrize("columns", [["species"], ["sample"], ["species", "sample"], []])
@@ -386,7 +388,9 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["embed", "m", "t.csv", "--out", "Z.csv", "--id", "nr"], "has no column 'nr'"),
         (["embed", "nowhere", "t.csv", "--out", "Z.csv"], "no model folder at nowhere"),
         (["evaluate", "m", "t.csv", "--label", "klass"], "has no column 'klass'"),
-        (["evaluate", "m", "t.csv", "--label", "alcohol"], "must hold classes"),
+        (["evaluate", "m", "t.csv", "--label", "alcohol"], "now missing: - alcohol"),
+        (["evaluate", "m", "t.csv", "--batch", "plate"], "has no column 'plate'"),
+        (["evaluate", "m", "t.csv", "--show", "plate"], "show must name columns of the table"),
         (["info", "t.csv"], "no model folder at t.csv"),
         (["info", "m", "--lr", "0.1"], "options of a fit go with --estimate"),
         (["info", "m", "--estimate"], "m is a folder; give a CSV or Parquet file"),

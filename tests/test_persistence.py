@@ -62,8 +62,8 @@ def test_a_loaded_model_can_be_fitted_and_saved_again(saved: Path, tmp_path: Pat
     assert np.array_equal(load(tmp_path / "second").transform(TABLE), load(saved).transform(TABLE))
 
 
-def test_the_folder_holds_json_and_safetensors_and_nothing_else(saved: Path) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == [DOCUMENT, WEIGHTS]
+def test_the_folder_holds_json_safetensors_and_a_card_and_nothing_else(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["README.md", DOCUMENT, WEIGHTS]
     assert json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))["format"] == 1
     assert safetensors.torch.load_file(saved / WEIGHTS)
     assert [path.name for path in saved.parent.iterdir()] == ["model"]

@@ -88,8 +88,8 @@ def test_files_of_a_study_tell_the_same_as_the_study(result: TuningResult, tmp_p
 
 def test_without_labels_the_search_needs_none() -> None:
     found = tune(X, n_trials=2, space=SMALL, random_state=0, finalists=0)
-    assert found.objectives == ("combined",)
-    assert all(trial["combined"] > 0 for trial in found.trials)
+    assert found.objectives == ("hidden_columns",)
+    assert all(trial["hidden_columns"] is not None for trial in found.trials)
 
 
 def test_sparse_tables_and_frames_go_to_workers_as_they_are() -> None:
@@ -164,7 +164,7 @@ def test_a_study_in_which_every_trial_fails_says_why() -> None:
         ({"n_trials": 0}, "n_trials must be an integer from 1, however: n_trials=0"),
         ({"n_workers": 0}, "n_workers must be an integer from 1"),
         ({"timeout": 0}, "timeout must be seconds above 0, or None, however: timeout=0"),
-        ({"y": Y[:-1]}, "one label for each of the 178 rows"),
+        ({"y": Y[:-1]}, "one value for each of the 178 rows"),
         ({"y": np.zeros(178)}, "at least two classes, however: 1"),
         ({"objective": "knn"}, "needs labels, however: y is None"),
         ({"objective": "loss"}, "objective must be among"),

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from vicreg.collapse import CollapseWarning
     from vicreg.config import Config, preset
     from vicreg.estimator import VICReg, load
+    from vicreg.evaluation import evaluate
     from vicreg.loss import VICRegLoss, vicreg_loss
-    from vicreg.scorecard import Scorecard, evaluate
+    from vicreg.scorecard import Scorecard
     from vicreg.training import DivergenceError, InterruptedWarning
     from vicreg.tuning import TuningResult, tune
 
@@ -45,7 +46,7 @@ _HOMES = {
     "TuningResult": "tuning",
     "VICReg": "estimator",
     "VICRegLoss": "loss",
-    "evaluate": "scorecard",
+    "evaluate": "evaluation",
     "load": "estimator",
     "preset": "config",
     "tune": "tuning",

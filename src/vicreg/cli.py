@@ -11,6 +11,7 @@ import sys
 import time
 import typing
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -116,9 +117,9 @@ def demo(
     from sklearn.datasets import load_digits, make_blobs
 
     from vicreg.estimator import VICReg
+    from vicreg.evaluation import evaluate
     from vicreg.persistence import fresh_file
     from vicreg.report import render_report
-    from vicreg.scorecard import evaluate
 
     started = time.perf_counter()
     blobs, blob_labels = make_blobs(
@@ -151,7 +152,7 @@ def demo(
         )
     cards[-1].model.save(out / "model")
     with fresh_file(out / "report.html") as fresh:
-        page = render_report([card.for_report() for card in cards], title="VICReg demo")
+        page = render_report(cards, title="VICReg demo")
         fresh.write_text(page, encoding="utf-8")
     seconds = time.perf_counter() - started
     if as_json:
@@ -183,15 +184,23 @@ def fit(
         Literal["auto", "float32", "bfloat16"],
         Parameter(help="Number format of the products in training."),
     ] = "auto",
+    watch: Annotated[
+        Path | None, Parameter(help="HTML file that tells of the fit while it runs.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, Parameter(help="Folder for TensorBoard's event files.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
     from vicreg.estimator import VICReg
-    from vicreg.persistence import check_free
+    from vicreg.persistence import check_file, check_free
 
     check_free(out)  # before the work, not after it
+    if watch is not None:
+        check_file(watch)
     model = VICReg(
         **_settings(preset_name, options),
         random_state=random_state,
@@ -206,12 +215,24 @@ def fit(
             _column(frame, name, data)
     aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     started = time.perf_counter()
-    model.fit(
-        _features(frame, aside),
-        groups=None if groups is None else _column(frame, groups, data).to_list(),
-        sample_weight=None if weight is None else _column(frame, weight, data).to_list(),
-        X_paired=None if paired is None else _second(paired, frame, aside),
-    )
+    with ExitStack() as stack:
+        observers: list[Any] = []
+        if watch is not None:
+            from vicreg.live import LivePage
+
+            page = LivePage(watch, f"VICReg on {data.name}", model.steps)
+            observers.append(stack.enter_context(page))
+        if tensorboard is not None:
+            from vicreg.events import EventLog
+
+            observers.append(stack.enter_context(EventLog(tensorboard)))
+        model.fit(
+            _features(frame, aside),
+            groups=None if groups is None else _column(frame, groups, data).to_list(),
+            sample_weight=None if weight is None else _column(frame, weight, data).to_list(),
+            X_paired=None if paired is None else _second(paired, frame, aside),
+            observe=_all_of(observers),
+        )
     model.aside_ = aside
     model.save(out)
     seconds = time.perf_counter() - started
@@ -303,6 +324,21 @@ def evaluate(
     *,
     label: Label = None,
     report: Annotated[Path | None, Parameter(help="HTML file to write.")] = None,
+    id: Id = None,  # noqa: A002 (the option's name)
+    batch: Annotated[
+        str | None, Parameter(help="Column of batches, which the embedding should not tell apart.")
+    ] = None,
+    target: Annotated[
+        Literal["auto", "classes", "number"],
+        Parameter(help="What the label is; auto takes decimal numbers for numbers."),
+    ] = "auto",
+    show: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Columns that the report must show.", negative_iterable=(), consume_multiple=True
+        ),
+    ] = None,
+    umap: Annotated[bool, Parameter(negative=(), help="Maps by UMAP too (umap-learn).")] = False,
     refit: Annotated[
         bool,
         Parameter(
@@ -318,23 +354,35 @@ def evaluate(
     from sklearn.base import clone
 
     from vicreg.estimator import load
+    from vicreg.evaluation import evaluate as score
     from vicreg.persistence import check_file
-    from vicreg.scorecard import evaluate as score
 
     if report is not None:
         check_file(report)  # before the work, not after it
     fitted = load(model)
     frame = _frame(data)
+    aside = {**fitted.aside_, "given label": label, "given id": id}
     name = label if label is not None else fitted.aside_.get("label")
+    id_name = id if id is not None else fitted.aside_.get("id")
     labelled = label is not None or (name is not None and name in frame.columns)
+    named = id is not None or (id_name is not None and id_name in frame.columns)
+    batches = None if batch is None else _column(frame, batch, data)
+    if batch is not None and batch not in getattr(fitted, "feature_names_in_", ()):
+        aside["batch"] = batch  # a batch that the model was fitted on stays a feature
     card = score(
         clone(fitted).set_params(verbose=False) if refit else fitted,
-        _features(frame, {**fitted.aside_, "given label": label}),
+        _features(frame, aside),
         _column(frame, str(name), data) if labelled else None,
+        groups=batches,
+        ids=_column(frame, str(id_name), data) if named else None,
+        target=target,
         controls=controls,
         maps=report is not None,
+        umap=umap,
+        show=show or (),
         title=data.name,
         label_name=str(name),
+        group_name=batch or "batch",
     )
     if report is not None:
         card.to_html(report)
@@ -412,13 +460,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_error=False,
             result_action="return_value",
         )
-    except (CycloptsError, ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
+    except (
+        CycloptsError,
+        ValueError,
+        TypeError,
+        OSError,
+        ArithmeticError,
+        ImportError,
+        RuntimeError,
+    ) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"vicreg: error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("vicreg: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _all_of(observers: list[Any]) -> Any:
+    """One observer that tells all of them."""
+
+    def observe(moment: Any) -> None:
+        for one in observers:
+            one(moment)
+
+    return observe
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -550,6 +616,8 @@ def _print_card(card: Scorecard) -> None:
     for note in card.notes:
         console.print(f"note: {note}", markup=False, style="dim", soft_wrap=True)
     console.print(card.verdict, markup=False, soft_wrap=True)
+    for one in card.advice:
+        console.print(f"advice: {one.title}. {one.reason}", markup=False, soft_wrap=True)
     console.print()
 
 

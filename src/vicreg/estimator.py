@@ -19,12 +19,13 @@ from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from vicreg.embedder import Embedder
     from vicreg.sources import Source
+    from vicreg.training import Moment
 
 __all__ = ["VICReg", "load"]
 
@@ -122,6 +123,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Table encoder and network.
     history_ : dict
         Loss, its terms, held-out loss and effective rank at up to 31 moments of the fit.
+    evaluation_ : dict or None
+        Scores of the last :func:`vicreg.evaluate`, for the card that is saved with the model.
     notes_ : list of str
         What a user should know: columns dropped, batch lowered, stopped early.
     n_features_in_ : int
@@ -235,6 +238,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         groups: object = None,
         sample_weight: object = None,
         X_paired: object = None,
+        observe: Callable[[Moment], None] | None = None,
     ) -> VICReg:
         """Learn the embedding.
 
@@ -253,6 +257,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             A second table of the same rows in the same order, such as another sensor or omics
             layer. It gets an encoder of its own into the same space: a row's views are its
             corrupted rows in both tables.
+        observe : callable, optional
+            Told of some 30 moments of the fit: step, loss, terms, held-out loss, effective rank.
 
         Returns
         -------
@@ -276,7 +282,12 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         (120, 4)
         """
         return self._fit(
-            X, untrained=False, groups=groups, sample_weight=sample_weight, X_paired=X_paired
+            X,
+            untrained=False,
+            groups=groups,
+            sample_weight=sample_weight,
+            X_paired=X_paired,
+            observe=observe,
         )
 
     def transform(self, X: object = None, *, X_paired: object = None) -> NDArray[np.float32]:
@@ -354,6 +365,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             self.n_rows_,
             dict(self.aside_),
             None if self.paired_columns_ is None else self.paired_columns_.as_dict(),
+            self.evaluation_,
         )
         write_artifact(artifact, Path(path))
 
@@ -365,6 +377,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         groups: object = None,
         sample_weight: object = None,
         X_paired: object = None,
+        observe: Callable[[Moment], None] | None = None,
     ) -> VICReg:
         config = self._config()
         if self.n_threads is not None and self.n_threads < 1:
@@ -387,6 +400,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 groups=None if groups is None else checked_groups(groups, n_rows),
                 weights=None if sample_weight is None else checked_weights(sample_weight, n_rows),
                 paired=paired,
+                observe=None if observe is None else lambda _, moment: observe(moment),
             ),
             n_rows=n_rows,
             paired_columns=columns,
@@ -403,6 +417,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.n_rows_ = n_rows
         self.paired_columns_ = paired_columns
         self.aside_: dict[str, str | None] = {}
+        self.evaluation_: dict[str, Any] | None = None
         self.history_ = embedder.history.as_dict()
         self.notes_ = list(embedder.notes)
         self.n_iter_ = self.history_["step"][-1] if self.history_["step"] else 0

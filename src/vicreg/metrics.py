@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import adjusted_rand_score, balanced_accuracy_score, silhouette_score
-from sklearn.model_selection import StratifiedKFold
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import (
+    adjusted_rand_score,
+    balanced_accuracy_score,
+    pairwise_distances,
+    silhouette_score,
+)
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -28,15 +33,22 @@ __all__ = [
     "cluster",
     "effective_rank",
     "knn_accuracy",
+    "knn_predictions",
     "linear_accuracy",
+    "linear_predictions",
+    "neighbour_lists",
     "silhouette",
+    "trustworthiness_rows",
 ]
 
 SILHOUETTE_ROWS = 2000
 
 
 class LabelledSplit(NamedTuple):
-    """Labels and the positions of the rows that a probe is trained and scored on, fold by fold."""
+    """Labels and the positions of the rows that a probe is trained and scored on, fold by fold.
+
+    Labels of a float dtype are numbers, all others classes.
+    """
 
     labels: Labels
     folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
@@ -50,7 +62,10 @@ class LabelledSplit(NamedTuple):
 
     @classmethod
     def crossed(cls, labels: Labels, random_state: int) -> LabelledSplit | None:
-        """Up to five stratified folds; None if a class has a single row."""
+        """Up to five folds, stratified by class; None if a class has a single row."""
+        if labels.dtype.kind == "f":
+            plain = KFold(min(5, len(labels)), shuffle=True, random_state=random_state)
+            return cls(labels, list(plain.split(labels)))
         smallest = int(np.unique(labels, return_counts=True)[1].min())
         if smallest < 2:
             return None
@@ -79,24 +94,85 @@ def silhouette(embedding: Matrix, labels: Labels, *, random_state: int = 0) -> f
     return float(silhouette_score(embedding, labels))
 
 
+def knn_predictions(
+    embedding: Matrix, split: LabelledSplit, *, neighbours: int = 10
+) -> list[Labels]:
+    """What k-nearest-neighbours (euclidean) say of the test rows, fold by fold.
+
+    Labels that are floats are numbers, predicted by the mean of the neighbours; others are classes.
+    """
+    kind = KNeighborsRegressor if split.labels.dtype.kind == "f" else KNeighborsClassifier
+    return [
+        kind(min(neighbours, len(train)))
+        .fit(embedding[train], split.labels[train])
+        .predict(embedding[test])
+        for train, test in split.folds
+    ]
+
+
+def linear_predictions(embedding: Matrix, split: LabelledSplit) -> list[Labels]:
+    """What a linear model on standardised embeddings says of the test rows, fold by fold.
+
+    A logistic regression for classes; for numbers (labels that are floats) ridge regression, its
+    penalty chosen by leave-one-out on the training rows.
+    """
+    found = []
+    for train, test in split.folds:
+        if split.labels.dtype.kind == "f":
+            probe = RidgeCV(np.logspace(-2, 5, 8))
+        else:
+            probe = LogisticRegression(max_iter=2000, tol=1e-3)
+        model = make_pipeline(StandardScaler(), probe)
+        model.fit(embedding[train], split.labels[train])
+        found.append(model.predict(embedding[test]))
+    return found
+
+
 def knn_accuracy(embedding: Matrix, split: LabelledSplit, *, neighbours: int = 10) -> float:
     """Balanced accuracy of a k-nearest-neighbour classifier (euclidean), mean over folds."""
-    scores = []
-    for train, test in split.folds:
-        model = KNeighborsClassifier(min(neighbours, len(train)))
-        model.fit(embedding[train], split.labels[train])
-        scores.append(_balanced_accuracy(split.labels[test], model.predict(embedding[test])))
-    return float(np.mean(scores))
+    return _mean_accuracy(split, knn_predictions(embedding, split, neighbours=neighbours))
 
 
 def linear_accuracy(embedding: Matrix, split: LabelledSplit) -> float:
     """Balanced accuracy of a logistic regression on standardised embeddings, mean over folds."""
-    scores = []
-    for train, test in split.folds:
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, tol=1e-3))
-        model.fit(embedding[train], split.labels[train])
-        scores.append(_balanced_accuracy(split.labels[test], model.predict(embedding[test])))
-    return float(np.mean(scores))
+    return _mean_accuracy(split, linear_predictions(embedding, split))
+
+
+def neighbour_lists(embedding: Matrix, count: int) -> NDArray[np.intp]:
+    """Positions (rows, count) of each row's nearest other rows, euclidean, the nearest first."""
+    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(embedding)
+    return np.asarray(search.kneighbors(return_distance=False), dtype=np.intp)
+
+
+def trustworthiness_rows(
+    raw: Matrix, embedding: Matrix, *, neighbours: int = 10
+) -> NDArray[np.float64]:
+    """Trustworthiness row by row (rows,); their mean is the measure.
+
+    1 where all of a row's neighbours in the embedding are near it in the raw space too. Needs
+    memory for the square of the rows.
+
+    Source: Venna, Kaski, "Neighborhood Preservation in Nonlinear Projection Methods", ICANN 2001,
+    equation 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.metrics import trustworthiness_rows
+    >>> rows = np.random.default_rng(0).normal(size=(50, 3))
+    >>> float(trustworthiness_rows(rows, 2 * rows).mean())
+    1.0
+    """
+    n_rows = len(raw)
+    distances = pairwise_distances(raw)
+    np.fill_diagonal(distances, -1.0)  # a row is its own nearest, whatever repeats it
+    ranks = np.empty((n_rows, n_rows), dtype=np.intp)
+    order = np.argsort(distances, axis=1, kind="stable")
+    np.put_along_axis(ranks, order, np.arange(n_rows)[None, :], axis=1)
+    found = neighbour_lists(embedding, neighbours)
+    beyond = np.maximum(np.take_along_axis(ranks, found, axis=1) - neighbours, 0).sum(axis=1)
+    worst = neighbours * (2 * n_rows - 3 * neighbours - 1) / 2
+    return np.asarray(1 - beyond / worst)
 
 
 def cluster(embedding: Matrix, n_clusters: int, *, random_state: int = 0) -> NDArray[np.intp]:
@@ -141,5 +217,9 @@ def effective_rank(embedding: Matrix) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _balanced_accuracy(truth: Labels, predicted: Labels) -> float:
-    return float(balanced_accuracy_score(truth, predicted))
+def _mean_accuracy(split: LabelledSplit, predictions: list[Labels]) -> float:
+    scores = [
+        balanced_accuracy_score(split.labels[test], predicted)
+        for (_, test), predicted in zip(split.folds, predictions, strict=True)
+    ]
+    return float(np.mean(scores))

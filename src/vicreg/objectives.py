@@ -125,7 +125,9 @@ class Bench:
         """Principal components of the hidden columns, of training and test rows."""
         hidden = take_columns(self.source, self.hidden)
         table = TableEncoder.fit(hidden, self.train)
-        return principal_targets(table.dense(hidden, self.train), table.dense(hidden, self.test))
+        return principal_targets(
+            *(table.dense(table.transform(hidden, rows)) for rows in (self.train, self.test))
+        )
 
     @cached_property
     def labelled(self) -> tuple[Index, Index]:

@@ -1,5 +1,7 @@
 """A fitted model as a folder: ``model.json`` and ``weights.safetensors``. Nothing is executed.
 
+Beside them stands ``README.md`` for people; it is never read.
+
 The JSON document names the weights' SHA-256 and its own, so an altered file is noticed.
 """
 
@@ -22,6 +24,7 @@ import torch
 from vicreg import __version__
 from vicreg.config import config_from
 from vicreg.embedder import Embedder, build_network
+from vicreg.modelcard import model_card
 from vicreg.table import TableEncoder
 from vicreg.training import History
 
@@ -40,6 +43,7 @@ __all__ = [
 FORMAT = 1
 DOCUMENT = "model.json"
 WEIGHTS = "weights.safetensors"
+CARD = "README.md"
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Artifact:
     aside: dict[str, str | None] = field(default_factory=dict)
     #: Names and number of the second table's columns, where pairs of rows were fitted.
     paired: dict[str, Any] | None = None
+    #: A scorecard's scores for the card, if there is one; not read back.
+    evaluation: dict[str, Any] | None = None
 
 
 def check_free(folder: Path) -> None:
@@ -136,6 +142,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
     try:
         (fresh / WEIGHTS).write_bytes(weights)
         (fresh / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
+        (fresh / CARD).write_text(model_card(document, artifact.evaluation), encoding="utf-8")
         fresh.chmod(0o755)
         if folder.exists():
             # A folder cannot be replaced in one step: the old one stays aside until the new stands.

@@ -268,9 +268,8 @@ class TableEncoder:
         )
         return Thin(most, mean, scale, self.depth.target)
 
-    def dense(self, source: Source, index: Index | None = None) -> NDArray[np.float64]:
-        """The encoded table as one matrix: numbers beside one-hot categories (the bucket 0 too)."""
-        rows = self.transform(source, index)
+    def dense(self, rows: Rows) -> NDArray[np.float64]:
+        """Encoded rows as one matrix: numbers beside one-hot categories (the bucket 0 too)."""
         parts = [rows.numbers.numpy().astype(np.float64)]
         for place, cardinality in enumerate(self.cardinalities):
             parts.append(np.eye(cardinality)[rows.codes[:, place].numpy()])

@@ -45,7 +45,7 @@ __all__ = ["Plan", "Tickets", "begin", "plan", "work"]
 RUNGS = 9
 LOOKED_AT = (1, 3, 6)
 FEWEST_ROWS = 10
-DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "combined"
+DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "hidden_columns"
 
 
 class Plan(NamedTuple):

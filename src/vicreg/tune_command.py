@@ -47,7 +47,7 @@ def tune(
         Parameter(
             negative=(),
             consume_multiple=True,
-            help="One or more scores; by default silhouette with --label, else combined.",
+            help="One or more scores; by default silhouette with --label, else hidden_columns.",
         ),
     ] = None,
     storage: Annotated[
@@ -68,7 +68,7 @@ def tune(
         float | None,
         Parameter(
             help="A winner must be above the default by this many deviations of all scores. "
-            "[default: 0 with labels, 1 without]"
+            "[default: 0 with labels, 2 without]"
         ),
     ] = None,
     space: Annotated[

@@ -25,9 +25,9 @@ from vicreg.estimator import VICReg
 from vicreg.objectives import OBJECTIVES, Bench, Fits
 from vicreg.persistence import fresh_file
 from vicreg.progress import TuningBar
-from vicreg.scorecard import _checked_labels
 from vicreg.sources import read
 from vicreg.studies import check_storage, in_memory
+from vicreg.targets import Target
 from vicreg.training import InterruptedWarning
 from vicreg.trials import Tickets, begin, plan, work
 from vicreg.workers import run_workers
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from vicreg.trials import Plan
 
 __all__ = ["TuningResult", "tune"]
+
+
+#: See docs/tuning.md for what it rests on.
+LABEL_FREE_MARGIN = 2.0
 
 
 def tune(
@@ -82,7 +86,7 @@ def tune(
         Trials to add to the study.
     objective : str or sequence of str, optional
         See ``vicreg.objectives.OBJECTIVES``. By default ``"silhouette"`` with labels and
-        ``"combined"`` without. Several give a Pareto front, ``result.study.best_trials``.
+        ``"hidden_columns"`` without. Several give a Pareto front, ``result.study.best_trials``.
     space : mapping, optional
         What is searched, by name, in place of the default; a single value fixes an argument. See
         :func:`vicreg.search_space.search_space`.
@@ -104,7 +108,7 @@ def tune(
         Trials that are judged anew; 0 to trust the search's own scores.
     margin : float, optional
         A trial can win only if its score is above the default's by this many standard deviations
-        of all trials' scores. By default 0 with labels and 1 without: no score without labels is
+        of all trials' scores. By default 0 with labels and 2 without: no score without labels is
         good enough to leave a good default for a small difference (``docs/tuning.md``).
     device : str
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -150,8 +154,8 @@ def tune(
     source = read(X)
     labels = None
     if y is not None:
-        checked = _checked_labels(y, source.shape[0])
-        labels = np.where(checked.known, checked.values, "")
+        target = Target.of(y, source.shape[0], kind="classes")
+        labels = np.where(target.known, target.values, "").astype(str)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     of = plan(
         source,
@@ -231,7 +235,8 @@ def _finish(
         )
     default = next((trial for trial in complete if "default" in trial.user_attrs), None)
     if margin is None:
-        margin = max(0.0 if OBJECTIVES[name].needs_labels else 1.0 for name in of.objectives)
+        labelled = any(OBJECTIVES[name].needs_labels for name in of.objectives)
+        margin = 0.0 if labelled else LABEL_FREE_MARGIN
     ranked = sorted(
         (trial for trial in complete if _is_above(trial, default, margin, complete)),
         key=lambda trial: _rank(trial, complete),

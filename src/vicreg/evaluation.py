@@ -1,0 +1,352 @@
+"""Scoring a model on a table: what is fitted, what is held out, what is looked at."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from vicreg import __version__
+from vicreg.inputs import columns_at, fingerprint
+from vicreg.maps import MOST_POINTS, check_umap
+from vicreg.metrics import LabelledSplit
+from vicreg.scorecard import Scorecard
+from vicreg.scores import Judged, cluster_count, score_spaces
+from vicreg.sources import contents, read, take_rows
+from vicreg.spaces import Spaces, native
+from vicreg.targets import MOST_CLASSES, Target, split_rows
+from vicreg.view import View, names_of_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vicreg.estimator import VICReg
+
+    Index = NDArray[np.intp]
+
+__all__ = ["evaluate"]
+
+#: Fewer held-out rows than this say little: then all rows are scored, and the card says so.
+FEWEST_TEST_ROWS = 100
+#: Rows that are scored, that probes and PCA learn from, and that views are made of, at the most.
+MOST_SCORED = 4000
+MOST_PROBED = 10_000
+MOST_VIEWED = 256
+#: Entries of a space that is held in memory, about: 400 MB.
+MOST_ENTRIES = 50_000_000
+
+
+def evaluate(
+    model: VICReg,
+    X: object,
+    y: object = None,
+    *,
+    groups: object = None,
+    ids: object = None,
+    target: Literal["auto", "classes", "number"] = "auto",
+    test_size: float = 0.3,
+    controls: bool = True,
+    maps: bool = True,
+    umap: bool = False,
+    show: Sequence[str] = (),
+    title: str = "table",
+    label_name: str = "label",
+    group_name: str = "batch",
+    random_state: int = 0,
+) -> Scorecard:
+    """Score an embedding beside the raw table, PCA of the same width and controls.
+
+    A model that is not fitted yet is fitted (a clone of it) on ``1 - test_size`` of the rows and
+    scored on the others, which it has never seen. With fewer than 100 of those there are too few:
+    then all rows are fitted and scored, and probes are cross-validated. A fitted model is scored as
+    it is. At most 4,000 rows are scored, and probes learn from at most 10,000.
+
+    With labels: silhouette by label, balanced accuracy of 10-nearest-neighbours and of a logistic
+    regression, adjusted Rand index of k-means. With numbers: R² of a ridge regression, mean
+    absolute error of 10-nearest-neighbours. Without either: the silhouette of k-means clusters, as
+    many in every space as fit the raw table best. Always scores that need no labels.
+
+    Intervals (95 %) come from resampling the scored rows, without any fit anew. They say how far
+    other rows would change a score; not how far another seed of the fit would.
+
+    Parameters
+    ----------
+    model : VICReg
+        Fitted or not.
+    X : array, frame, sparse matrix or path, shape (rows, columns)
+        The table.
+    y : array-like of shape (rows,), optional
+        Labels or numbers; rows whose value is missing are left out of the scores.
+    groups : array-like of shape (rows,), optional
+        Batches that the embedding should not tell apart: a leakage score is added.
+    ids : array-like of shape (rows,), optional
+        Names of the rows, for the page.
+    target : {"auto", "classes", "number"}
+        What ``y`` is; ``"auto"`` takes decimal numbers for numbers, all else for classes.
+    test_size : float
+        Share of the rows that are scored, between 0 and 1.
+    controls : bool
+        Also score the encoder untrained, and trained on the table with each column shuffled.
+    maps : bool
+        Also look at the rows: maps, neighbours, what each column does. For the page.
+    umap : bool
+        Maps by UMAP too, which must be installed.
+    show : sequence of str
+        Columns that the page must have for hover and colour.
+    title, label_name, group_name : str
+        For the report.
+    random_state : int
+        Seed of the split, the clusters, the maps, the resampling and the shuffling.
+
+    Returns
+    -------
+    Scorecard
+
+    Raises
+    ------
+    ValueError
+        If labels, groups or ids have another length than the table, labels fewer than two classes,
+        or the table is not one of the fitted model's.
+    ImportError
+        If UMAP is asked for and not installed.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from vicreg import VICReg, evaluate
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = VICReg(n_components=8, steps=20, random_state=0)
+    >>> card = evaluate(model, X, y, maps=False, title="iris")
+    >>> sorted(card.scores)
+    ['pca', 'raw', 'raw unscaled', 'shuffled', 'untrained', 'vicreg']
+    """
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
+    if umap:
+        check_umap()
+    clock = _Clock()
+    fitted = _is_fitted(model)
+    source = model._read(X, reset=False) if fitted else read(contents(X))
+    n_rows = source.shape[0]
+    if n_rows < 2:
+        raise ValueError(f"X must have at least two rows to be scored, however: {n_rows}")
+    judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
+    batches = None if groups is None else _batches(groups, n_rows, group_name)
+    names = names_of_rows(ids, n_rows)
+    columns_at(source, show)
+    random = np.random.default_rng(random_state)
+    train, scored = split_rows(n_rows, judged_by, test_size, random_state)
+    enough = len(scored) >= FEWEST_TEST_ROWS
+    if not enough:
+        train = scored = np.arange(n_rows)
+    notes: list[str] = []
+    if fitted:
+        notes.append("the model was scored as it was fitted: rows it has seen count in its favour")
+    else:
+        model = clone(model).fit(native(take_rows(source, train)))
+        if not enough:
+            notes.append(
+                f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
+            )
+    clock.lap("fit")
+    embedder = model.embedder_
+    if len(train) - 1 < min(embedder.config.n_components, embedder.table.n_numbers):
+        notes.append(
+            f"PCA has as many components as {len(train)} rows allow: in so many dimensions a row "
+            "is as far from all others, and a probe on them says little"
+        )
+    if judged_by is not None:
+        scored = scored[judged_by.known[scored]]
+        notes += _notes_on(judged_by)
+
+    # Only rows that are scored, learnt from or looked at go into the spaces.
+    width = embedder.table.n_numbers + sum(embedder.table.cardinalities)
+    most = max(1000, MOST_ENTRIES // max(width, embedder.config.n_components))
+    scored = _some(scored, min(MOST_SCORED, most), random)
+    learnt = _some(train, min(MOST_PROBED, most), random)
+    shown = _with_others(scored, n_rows, min(MOST_POINTS, most), random) if maps else scored
+    used = np.unique(np.concatenate((scored, learnt, shown)))
+
+    def at(rows: Index) -> Index:
+        return np.searchsorted(used, rows)
+
+    spaces = Spaces.of(
+        model,
+        source,
+        used,
+        at(learnt),
+        at(_some(scored, MOST_VIEWED, random)),
+        lambda: take_rows(source, train),
+        controls=controls,
+        random_state=random_state,
+    )
+    clock.lap("spaces and controls")
+    splits = [
+        None
+        if one is None
+        else _probe_split(
+            one.values[used],
+            at(learnt[one.known[learnt]]),
+            at(scored),
+            enough=enough,
+            random_state=random_state,
+        )
+        for one in (judged_by, batches)
+    ]
+    n_groups = 0 if judged_by is None else len(np.unique(judged_by.values[scored]))
+    if judged_by is None or judged_by.is_number:
+        n_clusters = cluster_count(spaces.rows["raw"][at(scored)][:2000], random_state)
+    else:
+        n_clusters = n_groups
+    estimates, clusters = score_spaces(
+        spaces,
+        Judged(at(scored), splits[0], splits[1], min(n_clusters, MOST_CLASSES), random_state),
+    )
+    clock.lap("scores")
+    view = None
+    if maps:
+        colours = _colours(judged_by, batches, shown)
+        colours["cluster of the embedding"] = _clusters_of(shown, scored, clusters["vicreg"])
+        if not fitted and enough:
+            colours["use of the row"] = np.where(np.isin(shown, train), "fitted", "held out")
+        view = View.of(
+            embedder,
+            source,
+            shown,
+            [names[row] for row in shown],
+            {name: space[at(shown)] for name, space in spaces.rows.items()},
+            np.isin(shown, scored),
+            colours=colours,
+            label=None if judged_by is None or judged_by.is_number else judged_by.values[shown],
+            show=show,
+            umap=umap,
+            random_state=random_state,
+        )
+        if len(shown) < n_rows:
+            view.notes.append(f"the maps show {len(shown)} of the {n_rows} rows, drawn at random")
+        clock.lap("maps and columns")
+    card = Scorecard(
+        title=title,
+        n_rows=n_rows,
+        n_scored=len(scored),
+        held_out=enough and not fitted,
+        label_name=None if judged_by is None else label_name,
+        n_groups=n_clusters if judged_by is None else 0 if judged_by.is_number else n_groups,
+        estimates=estimates,
+        model=model,
+        notes=[*notes, *model.notes_],
+        view=view,
+        batch_name=None if batches is None else group_name,
+        n_batches=0 if batches is None else len(np.unique(batches.values[scored])),
+        facts={
+            "versions": _versions(),
+            "table": fingerprint(source),
+            "seconds": clock.seconds,
+        },
+    )
+    model.evaluation_ = card.as_dict()  # for the card in its folder
+    return card
+
+
+class _Clock:
+    """Seconds of the parts of a work."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 2)
+        self._last = now
+
+
+def _is_fitted(model: VICReg) -> bool:
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    return True
+
+
+def _batches(groups: object, n_rows: int, name: str) -> Target:
+    """Batches of all rows; a row without one is of a batch of its own kind."""
+    found = Target.of(groups, n_rows, name=name, kind="classes", argument="groups")
+    values = np.where(found.known, found.values, "(missing)")
+    return Target(name, values, np.ones(n_rows, dtype=bool))
+
+
+def _notes_on(target: Target) -> list[str]:
+    notes = [target.note] if target.note else []
+    if target.n_classes > MOST_CLASSES:
+        notes.append(
+            f"{target.name} has {target.n_classes} classes: above {MOST_CLASSES} the linear probe "
+            "and k-means against the labels are left out (for a quantity: target='number')"
+        )
+    return notes
+
+
+def _some(rows: Index, most: int, random: np.random.Generator) -> Index:
+    """At most so many of the rows, in order."""
+    return rows if len(rows) <= most else np.sort(random.permutation(rows)[:most])
+
+
+def _with_others(scored: Index, n_rows: int, most: int, random: np.random.Generator) -> Index:
+    """The scored rows and others, at most so many, in order."""
+    others = np.setdiff1d(np.arange(n_rows), scored)
+    return np.sort(
+        np.concatenate((scored[:most], _some(others, max(0, most - len(scored)), random)))
+    )
+
+
+def _probe_split(
+    values: NDArray[np.generic], learnt: Index, scored: Index, *, enough: bool, random_state: int
+) -> LabelledSplit:
+    """Learning and scored rows of a probe; crossed over the scored ones where they are all."""
+    if len(np.unique(values[learnt])) < 2:
+        return LabelledSplit(values, [])
+    if enough:
+        return LabelledSplit.held_out(values, learnt, scored)
+    split = LabelledSplit.crossed(values[scored], random_state)
+    folds = [] if split is None else [(scored[one], scored[two]) for one, two in split.folds]
+    return LabelledSplit(values, folds)
+
+
+def _colours(
+    target: Target | None, batches: Target | None, shown: Index
+) -> dict[str, NDArray[np.generic]]:
+    found = {}
+    for one in (target, batches):
+        if one is not None:
+            values = one.values[shown]
+            if one.is_number:
+                values = np.where(one.known[shown], values, np.nan)
+            found[one.name] = values
+    return found
+
+
+def _clusters_of(shown: Index, scored: Index, clusters: Index) -> NDArray[np.str_]:
+    names = np.full(len(shown), "", dtype=object)
+    there = np.isin(scored, shown)
+    names[np.searchsorted(shown, scored[there])] = [f"cluster {one + 1}" for one in clusters[there]]
+    return names.astype(str)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "vicreg": __version__,
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+    }

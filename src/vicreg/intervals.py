@@ -1,0 +1,177 @@
+"""How sure a score is: a value with replicates, and the interval that they give.
+
+Nothing is fitted anew. Scores that are sums over rows are weighed anew by a bootstrap of the rows;
+scores of a spectrum are taken again with a tenth of the rows left out. Replicates of two methods
+belong together, so that their difference has a paired interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.floating]
+
+__all__ = ["Estimate", "Resampling"]
+
+DRAWS = 400
+GROUPS = 10
+#: The 97.5 % point of Student's t with GROUPS - 1 degrees of freedom.
+T_POINT = 2.262
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, and what it becomes when the rows are resampled.
+
+    Attributes
+    ----------
+    value : float
+    replicates : ndarray, shape (draws,)
+        Of the same rows as those of every other estimate of one :class:`Resampling`.
+    scheme : {"bootstrap", "jackknife"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.intervals import Resampling
+    >>> rows = Resampling(100, np.random.default_rng(0))
+    >>> ones = rows.mean(np.ones(100))
+    >>> (ones.value, ones.half_width)
+    (1.0, 0.0)
+    """
+
+    value: float
+    replicates: Matrix
+    scheme: Literal["bootstrap", "jackknife"] = "bootstrap"
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the 95 % interval; nan where there is no value.
+
+        Percentiles of a bootstrap (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993,
+        chapter 13), or t times the standard error of a grouped jackknife (chapter 11).
+        """
+        known = self.replicates[np.isfinite(self.replicates)]
+        if not np.isfinite(self.value) or len(known) < 2:
+            return float("nan"), float("nan")
+        if self.scheme == "bootstrap":
+            low, high = np.percentile(known, [2.5, 97.5])
+            # Percentiles of a skewed bootstrap may miss the value that they are about.
+            return float(min(low, self.value)), float(max(high, self.value))
+        error = np.sqrt((len(known) - 1) * np.mean(np.square(known - known.mean())))
+        return float(self.value - T_POINT * error), float(self.value + T_POINT * error)
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's length, the number after ±."""
+        low, high = self.interval
+        return (high - low) / 2
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The difference, resampled in pairs."""
+        return Estimate(self.value - other.value, self.replicates - other.replicates, self.scheme)
+
+
+class Resampling:
+    """One set of resamples of some rows, for every score of every method.
+
+    Parameters
+    ----------
+    n_rows : int
+    random : numpy.random.Generator
+    strata : ndarray of int, shape (rows,), optional
+        A bootstrap draws within each of them as many rows as there are.
+    """
+
+    def __init__(
+        self,
+        n_rows: int,
+        random: np.random.Generator,
+        strata: NDArray[np.intp] | None = None,
+    ) -> None:
+        self.n_rows = n_rows
+        codes = np.zeros(n_rows, dtype=np.intp) if strata is None else strata
+        #: How often a draw has a row (draws, rows).
+        self.weights = np.zeros((DRAWS, n_rows), dtype=np.float32)
+        for code in np.unique(codes):
+            rows = np.flatnonzero(codes == code)
+            shares = np.full(len(rows), 1 / len(rows))
+            self.weights[:, rows] = random.multinomial(len(rows), shares, size=DRAWS)
+        #: Which tenth a row is left out with.
+        self.tenths = random.permutation(n_rows) % GROUPS
+
+    def mean(self, values: Matrix) -> Estimate:
+        """The mean of a number per row (rows,)."""
+        values = np.asarray(values, dtype=np.float64)
+        totals = self.weights @ values.astype(np.float32)
+        return Estimate(float(values.mean()), totals / self.weights.sum(axis=1))
+
+    def mean_of_classes(self, values: Matrix, classes: NDArray[np.intp]) -> Estimate:
+        """The mean over classes (0, 1, ...) of a class's mean, such as balanced accuracy."""
+        member = np.eye(int(classes.max()) + 1, dtype=np.float32)[classes]
+        member = member[:, member.any(axis=0)]
+        of_rows = (member * np.asarray(values, dtype=np.float32)[:, None]).sum(axis=0)
+        value = float(np.mean(of_rows / member.sum(axis=0)))
+        totals = self.weights @ (member * np.asarray(values, dtype=np.float32)[:, None])
+        counts = self.weights @ member
+        shares = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
+        return Estimate(value, np.nanmean(shares, axis=1))
+
+    def explained(self, truth: Matrix, residuals: Matrix) -> Estimate:
+        """R²: one minus the residuals' sum of squares over that of the truth (rows,)."""
+        truth = np.asarray(truth, dtype=np.float64)
+        truth = truth - truth.mean()  # large numbers would cancel
+        residuals = np.asarray(residuals, dtype=np.float64)
+        counts = self.weights.sum(axis=1)
+        first = self.weights @ truth
+        spread = self.weights @ np.square(truth) - np.square(first) / counts
+        missed = self.weights @ np.square(residuals)
+        value = 1 - np.square(residuals).sum() / np.square(truth).sum()
+        return Estimate(float(value), 1 - missed / spread)
+
+    def agreement(self, one: NDArray[np.intp], other: NDArray[np.intp]) -> Estimate:
+        """The adjusted Rand index of two partitions (rows,), from their tables of counts."""
+        width = int(other.max()) + 1
+        cells = one * width + other
+        used, places = np.unique(cells, return_inverse=True)
+        member = np.zeros((self.n_rows, len(used)), dtype=np.float32)
+        member[np.arange(self.n_rows), places] = 1
+        counts = np.vstack((np.ones((1, self.n_rows), dtype=np.float32), self.weights)) @ member
+        counts = counts.astype(np.float64)
+        found = _rand_index(counts, used // width, used % width)
+        return Estimate(float(found[0]), found[1:])
+
+    def without_tenths(self, measure: Callable[[Matrix], float], values: Matrix) -> Estimate:
+        """Any measure of rows (rows, ...), with each tenth of them left out in turn."""
+        parts = [measure(values[self.tenths != tenth]) for tenth in range(GROUPS)]
+        return Estimate(measure(values), np.array(parts), "jackknife")
+
+
+def _rand_index(counts: Matrix, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Matrix:
+    """Adjusted Rand index of many tables of counts (tables, cells) at once.
+
+    Source: Hubert, Arabie, "Comparing partitions", J. Classification 2 (1985), equation 5.
+    """
+
+    def pairs(values: Matrix) -> Matrix:
+        return values * (values - 1) / 2
+
+    def margin(codes: NDArray[np.intp]) -> Matrix:
+        member = np.eye(int(codes.max()) + 1)[codes]
+        return np.asarray(pairs(counts @ member).sum(axis=1))
+
+    joint = pairs(counts).sum(axis=1)
+    by_row, by_column = margin(rows), margin(columns)
+    expected = by_row * by_column / np.maximum(pairs(counts.sum(axis=1)), 1)
+    possible = (by_row + by_column) / 2
+    scale = possible - expected
+    even = np.abs(scale) < 1e-12
+    return np.asarray(np.where(even, 1.0, (joint - expected) / np.where(even, 1.0, scale)))

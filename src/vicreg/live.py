@@ -1,0 +1,128 @@
+"""A page about work that is under way, written anew again and again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vicreg.persistence import fresh_file
+from vicreg.report import pictures_of, render_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from vicreg.training import Moment
+
+__all__ = ["LivePage", "LiveState", "write_live_page"]
+
+#: Seconds between two writings, and after which a browser loads the page again.
+EVERY = 2.0
+REFRESH = 3
+
+
+@dataclass
+class LiveState:
+    """What is known of work under way.
+
+    Attributes
+    ----------
+    title : str
+    status : str
+        A word or two: running, finished, stopped.
+    told : str
+        One sentence on where it stands.
+    history : dict
+        Columns by name as in :attr:`vicreg.VICReg.history_`; empty where there is none.
+    pictures : list of (title, alternative text, SVG document)
+    running : bool
+        Whether a browser should load the page again.
+    """
+
+    title: str
+    status: str = "running"
+    told: str = ""
+    history: dict[str, list[float]] = field(default_factory=dict)
+    pictures: list[tuple[str, str, str]] = field(default_factory=list)
+    running: bool = True
+
+
+def write_live_page(path: Path, state: LiveState) -> None:
+    """Write a page about work under way, whole or not at all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from vicreg.live import LiveState, write_live_page
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_live_page(Path(folder) / "live.html", LiveState("fit", told="step 3 of 10"))
+    ...     "step 3 of 10" in (Path(folder) / "live.html").read_text(encoding="utf-8")
+    True
+    """
+    shown: dict[str, Any] = {
+        "title": state.title,
+        "status": state.status,
+        "told": state.told,
+        "pictures": pictures_of(state.pictures),
+    }
+    page = render_page(
+        f"{state.title}: {state.status}",
+        live=shown,
+        data={"cards": [], "live": {"history": state.history if state.history else None}},
+        refresh=REFRESH if state.running else 0,
+    )
+    with fresh_file(path) as fresh:
+        fresh.write_text(page, encoding="utf-8")
+
+
+class LivePage:
+    """Tells of a fit on a page: an observer of its moments, and a context that ends the page.
+
+    Parameters
+    ----------
+    path : Path
+        The page.
+    title : str
+    steps : int
+        Steps of the fit, at the most.
+    every : float
+        Seconds between two writings, at the least.
+    """
+
+    def __init__(self, path: Path, title: str, steps: int, *, every: float = EVERY) -> None:
+        self._path, self._steps, self._every = path, steps, every
+        self._state = LiveState(title, told="The table is being read.")
+        self._written = -float("inf")
+
+    def __call__(self, moment: Moment) -> None:
+        for name, value in moment._asdict().items():
+            self._state.history.setdefault(name, []).append(value)
+        left = moment.seconds / moment.step * (self._steps - moment.step)
+        self._state.told = (
+            f"Step {moment.step} of {self._steps} after {moment.seconds:.0f} s, about {left:.0f} s "
+            f"to go; loss {moment.total:.4g}, effective rank {moment.effective_rank:.1f}."
+        )
+        if time.perf_counter() - self._written >= self._every:
+            self._write()
+
+    def __enter__(self) -> LivePage:
+        self._write()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._state.running = False
+        self._state.status = "finished" if kind is None else "stopped"
+        if error is not None:
+            self._state.told += f" {type(error).__name__}: {error}"
+        self._write()
+
+    def _write(self) -> None:
+        write_live_page(self._path, self._state)
+        self._written = time.perf_counter()

@@ -1,0 +1,138 @@
+"""The spaces that an embedding is compared with: the raw table, PCA, and controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+
+from vicreg.inference import embed
+from vicreg.sources import shuffle_columns, take_rows
+from vicreg.views import Donors, Swap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vicreg.estimator import VICReg
+    from vicreg.networks import Rows
+    from vicreg.sources import Source
+
+    Matrix = NDArray[np.floating]
+    Index = NDArray[np.intp]
+
+__all__ = ["Spaces", "native"]
+
+#: Corrupted copies of a row, and the share of its entries that are swapped in them: the same for
+#: every space and model, so that what is measured on them can be compared.
+N_VIEWS = 4
+SWAP = 0.3
+
+
+@dataclass
+class Spaces:
+    """The same rows in every space, in the order raw, PCA, controls after the embedding itself.
+
+    Attributes
+    ----------
+    rows : dict
+        Method to matrix (rows, dimensions).
+    views : dict
+        Method to corrupted copies of some of the rows (chosen rows, copies, dimensions).
+    """
+
+    rows: dict[str, Matrix] = field(default_factory=dict)
+    views: dict[str, Matrix] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        model: VICReg,
+        source: Source,
+        shown: Index,
+        train: Index,
+        viewed: Index,
+        fitted_on: Callable[[], Source],
+        *,
+        controls: bool,
+        random_state: int,
+    ) -> Spaces:
+        """Every space of a model's table.
+
+        Parameters
+        ----------
+        model : VICReg
+            Fitted.
+        source : Source
+            The table.
+        shown : ndarray of int
+            The rows to put into every space, (n,).
+        train : ndarray of int
+            Positions among them that PCA is fitted on.
+        viewed : ndarray of int
+            Positions among them of the rows to make corrupted copies of.
+        fitted_on : callable
+            Gives the rows that controls are fitted on.
+        controls : bool
+            Whether to fit the untrained and the shuffled encoder.
+        random_state : int
+        """
+        found = cls()
+        part = take_rows(source, shown)
+        table = model.embedder_.table
+        encoded = table.transform(part)
+        raw = table.dense(encoded)
+        copies = _copies(encoded, model, viewed, random_state)
+        raw_copies = [table.dense(one) for one in copies]
+
+        found.rows["vicreg"] = model.embedder_.embed(part)
+        found.views["vicreg"] = _embedded(model, copies)
+        found.rows["raw"] = raw
+        found.views["raw"] = np.stack(raw_copies, axis=1)
+        if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
+            found.rows["raw unscaled"] = table.raw(part)
+        width = min(model.embedder_.config.n_components, len(train) - 1, raw.shape[1])
+        components = PCA(width, random_state=random_state).fit(raw[train])
+        found.rows["pca"] = components.transform(raw)
+        found.views["pca"] = np.stack([components.transform(one) for one in raw_copies], axis=1)
+        if controls:
+            training_rows = fitted_on()
+            # The same seed: the same weights at initialisation.
+            untrained = clone(model)._fit(native(training_rows), untrained=True)
+            random = np.random.default_rng(random_state)
+            shuffled = clone(model).fit(native(shuffle_columns(training_rows, random)))
+            for name, control in (("untrained", untrained), ("shuffled", shuffled)):
+                found.rows[name] = control.embedder_.embed(part)
+                own = control.embedder_.table.transform(part)
+                found.views[name] = _embedded(control, _copies(own, control, viewed, random_state))
+        return found
+
+
+def native(source: Source) -> object:
+    """What the estimator takes: the array, or the frame in its user's library."""
+    return source.to_native() if isinstance(source, nw.DataFrame) else source
+
+
+def _copies(rows: Rows, model: VICReg, viewed: Index, random_state: int) -> list[Rows]:
+    """Corrupted copies of chosen rows; entries are swapped with any of the rows."""
+    generator = torch.Generator().manual_seed(random_state)
+    layout = model.embedder_.table.layout
+    chosen = torch.from_numpy(viewed)
+    found = []
+    for _ in range(N_VIEWS):
+        copy = rows.take(chosen)  # an index makes a copy
+        Swap(SWAP)(copy, Donors(rows, layout, len(copy), generator), generator)
+        found.append(copy)
+    return found
+
+
+def _embedded(model: VICReg, copies: list[Rows]) -> Matrix:
+    network = model.embedder_.network
+    device = next(network.parameters()).device
+    return np.stack([embed(network, copy.to(device)).cpu().numpy() for copy in copies], axis=1)

@@ -1,0 +1,274 @@
+"""What the scores and the course of a fit say, in words: a verdict, and advice with its reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vicreg.intervals import Estimate
+    from vicreg.scores import Scores
+
+__all__ = ["Advice", "Verdict", "advise", "verdict_of"]
+
+#: Differences below this are no difference, however sure.
+TIE = 0.005
+#: What decides, in the order in which it is told; an embedding may be judged by one family only.
+DECISIVE = (
+    ("silhouette", "10-NN", "linear"),
+    ("R²", "10-NN error"),
+    ("silhouette of clusters",),
+)
+
+
+class Verdict(NamedTuple):
+    """``kind`` is better, mixed, level, worse or unknown; the sentences say it with figures."""
+
+    kind: str
+    sentences: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The sentences as one text."""
+        return " ".join(self.sentences)
+
+
+class Advice(NamedTuple):
+    """What to try, and why."""
+
+    title: str
+    reason: str
+
+
+def verdict_of(scores: Scores, *, target_known: bool) -> Verdict:
+    """Whether the embedding beats the raw table and PCA, by paired intervals.
+
+    A measure is better or worse where the 95 % interval of the paired difference leaves out 0 and
+    the difference is not below 0.005 (of the rival's value, for errors).
+    """
+    measures = decisive(scores, target_known=target_known)
+    parts: list[str] = []
+    kinds: list[int] = []
+    for rival in ("raw", "pca"):
+        told: dict[int, list[str]] = {1: [], -1: [], 0: []}
+        for measure in measures:
+            name = _strongest(scores, rival, measure)
+            sign = compare(scores, measure, name)
+            if sign is None:
+                continue
+            told[sign].append(_against(scores, measure, name, rival))
+            kinds.append(sign)
+        if not any(told.values()):
+            continue
+        phrases = []
+        if told[1]:
+            phrases.append(f"better by {_joined(told[1])}")
+        if told[-1]:
+            phrases.append(f"worse by {_joined(told[-1])}")
+        if told[0]:
+            phrases.append(f"no better by {_joined(told[0])}")
+        subject = "The embedding" if not parts else "Against PCA it"
+        object_ = " than the raw table" if not parts and rival == "raw" else ""
+        parts.append(_sentence(subject, object_, phrases))
+    if not kinds:
+        told_nothing = "There are too few rows or labels to tell whether the embedding is of use."
+        return Verdict("unknown", (told_nothing,))
+    if 1 in kinds and -1 not in kinds:
+        kind = "better"
+    elif 1 in kinds:
+        kind = "mixed"
+    else:
+        kind = "worse" if -1 in kinds else "level"
+    return Verdict(kind, tuple(parts))
+
+
+def decisive(scores: Scores, *, target_known: bool) -> list[str]:
+    """The measures that a verdict rests on."""
+    for family in DECISIVE:
+        present = [name for name in family if name in scores["vicreg"]]
+        if present and (target_known or family == DECISIVE[-1]):
+            return present
+    return []
+
+
+def compare(scores: Scores, measure: str, rival: str) -> int | None:
+    """1 if the embedding is better than a rival, -1 if worse, 0 if open; None if unknown."""
+    own, other = scores["vicreg"].get(measure), scores.get(rival, {}).get(measure)
+    if own is None or other is None or not np.isfinite(own.value - other.value):
+        return None
+    difference = own.minus(other)
+    low, high = difference.interval
+    is_error = measure == "10-NN error"
+    least = TIE * abs(other.value) if is_error else TIE
+    if abs(difference.value) < least or low <= 0 <= high:
+        return 0
+    return int(np.sign(difference.value)) * (-1 if is_error else 1)
+
+
+def advise(
+    scores: Scores,
+    history: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    target_known: bool,
+    n_groups: int = 0,
+) -> list[Advice]:
+    """What to try next, each with the reason; empty where nothing is off.
+
+    Parameters
+    ----------
+    scores : dict
+    history : dict
+        Of the fit, :attr:`vicreg.VICReg.history_`.
+    config : dict
+        Of the fit.
+    target_known : bool
+        Whether there were labels or numbers to judge by.
+    n_groups : int
+        Batches whose leakage was measured; 0 for none.
+    """
+    found = [
+        _on_collapse(scores, config),
+        _on_training(history, config),
+        _on_corruption(history, config),
+        _on_controls(scores, target_known=target_known),
+        _on_pca(scores, target_known=target_known),
+        _on_batches(scores, n_groups),
+    ]
+    return [one for one in found if one is not None]
+
+
+def _on_collapse(scores: Scores, config: dict[str, Any]) -> Advice | None:
+    own, width = scores["vicreg"], config["n_components"]
+    dead, rank = own["dead dimensions"].value, own["effective rank"].value
+    raw_rank = scores["raw"]["effective rank"].value
+    if dead > width / 10:
+        reason = f"{dead:.0f} of {width} dimensions hardly vary"
+    elif rank < 0.1 * min(width, raw_rank):
+        reason = (
+            f"the effective rank is {rank:.1f} of {width} dimensions; the raw table's is "
+            f"{raw_rank:.1f}"
+        )
+    else:
+        return None
+    return Advice("The embedding has collapsed: raise mu or nu, or lower lam", f"{reason}.")
+
+
+def _on_training(history: dict[str, Any], config: dict[str, Any]) -> Advice | None:
+    loss, steps = history["held_out"], history["step"]
+    if len(loss) < 5 or history["stopped"] != "finished":
+        return None
+    late = min(int(0.8 * len(loss)), len(loss) - 2)
+    fell = (loss[late] - loss[-1]) / abs(loss[late]) if loss[late] else 0.0
+    if fell <= 0.03:
+        return None
+    return Advice(
+        f"Train for longer: steps={2 * config['steps']}",
+        f"The loss of fixed views was still falling when the fit ended: by {fell:.0%} from step "
+        f"{steps[late]} to {steps[-1]}.",
+    )
+
+
+def _on_corruption(history: dict[str, Any], config: dict[str, Any]) -> Advice | None:
+    if not history["invariance"]:
+        return None
+    # Two views of deviation 1 and correlation r differ by 2 - 2r in the mean square.
+    spread = max(config["gamma"] - history["variance"][-1], 1e-3)
+    alike = 1 - history["invariance"][-1] / (2 * spread**2)
+    strengths = ", ".join(f"{name}={config[name]:g}" for name in ("swap", "mask", "noise"))
+    if alike < 0.3:
+        return Advice(
+            "Corrupt less: the views have little in common",
+            f"At the end of the fit two views of a row had a correlation of about "
+            f"{max(alike, 0.0):.2f} in the projection ({strengths}).",
+        )
+    if alike > 0.995:
+        return Advice(
+            "Corrupt more: the views are nearly the same",
+            f"At the end of the fit two views of a row had a correlation of {alike:.3f} in the "
+            f"projection ({strengths}); the task was too easy to teach much.",
+        )
+    return None
+
+
+def _on_controls(scores: Scores, *, target_known: bool) -> Advice | None:
+    measures = decisive(scores, target_known=target_known)
+    for control, why in (
+        (
+            "shuffled",
+            "an encoder trained on shuffled columns, where there is nothing to learn, is as good",
+        ),
+        ("untrained", "the encoder as it was initialised is as good"),
+    ):
+        signs = [compare(scores, measure, control) for measure in measures]
+        known = [sign for sign in signs if sign is not None]
+        if known and max(known) <= 0:
+            return Advice(
+                "Little was learnt: the columns may have little to do with each other",
+                f"By {_joined(measures)}, {why}. Check the table, try other corruption, or stay "
+                "with the raw table.",
+            )
+    return None
+
+
+def _on_pca(scores: Scores, *, target_known: bool) -> Advice | None:
+    measures = decisive(scores, target_known=target_known)
+    known = [s for s in (compare(scores, one, "pca") for one in measures) if s is not None]
+    if not known or max(known) > 0:
+        return None
+    return Advice(
+        "PCA does as well, and is simpler",
+        f"By {_joined(measures)} the embedding is nowhere better than principal components of the "
+        "same number.",
+    )
+
+
+def _on_batches(scores: Scores, n_groups: int) -> Advice | None:
+    own, raw = scores["vicreg"].get("leakage"), scores["raw"].get("leakage")
+    if not n_groups or own is None or raw is None or own.interval[0] <= 1.5 / n_groups:
+        return None
+    return Advice(
+        "The embedding tells batches apart: correct the table for them first",
+        f"A linear model finds the batch with a balanced accuracy of {_told(own)}; chance is "
+        f"{1 / n_groups:.2f}, on the raw table it is {_told(raw)}.",
+    )
+
+
+def _strongest(scores: Scores, rival: str, measure: str) -> str:
+    """The raw table as it came, where that is the stronger rival."""
+    if rival != "raw" or measure not in scores.get("raw unscaled", {}):
+        return rival
+    plain, scaled = scores["raw unscaled"][measure].value, scores["raw"][measure].value
+    better = plain < scaled if measure == "10-NN error" else plain > scaled
+    return "raw unscaled" if better else rival
+
+
+def _against(scores: Scores, measure: str, name: str, rival: str) -> str:
+    own, other = scores["vicreg"][measure], scores[name][measure]
+    told = f"{measure} ({_told(own)} against {_told(other)}"
+    return f"{told}, unscaled)" if name != rival else f"{told})"
+
+
+def _sentence(subject: str, than: str, phrases: Sequence[str]) -> str:
+    first, *others = phrases
+    for word in ("no better", "better", "worse"):
+        if first.startswith(word):
+            first = f"{word}{than}{first[len(word) :]}"
+            break
+    return f"{subject} is {'; '.join([first, *others])}."
+
+
+def _told(estimate: Estimate) -> str:
+    value, half = estimate.value, estimate.half_width
+    if not np.isfinite(half):
+        return f"{value:.3g}"
+    # As many decimals as the interval has two significant digits of, three for shares.
+    decimals = 3 if abs(value) < 10 and half < 10 else max(0, 1 - int(np.floor(np.log10(half))))
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
+
+
+def _joined(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

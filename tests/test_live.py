@@ -1,0 +1,141 @@
+"""What can be followed while a fit runs: the page, TensorBoard's files, the observer itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vicreg import VICReg
+from vicreg.cli import main
+from vicreg.live import LivePage, LiveState, write_live_page
+from vicreg.training import Moment
+
+X = np.random.default_rng(0).normal(size=(60, 4))
+
+
+def small(**settings: Any) -> VICReg:
+    common: dict[str, Any] = {"n_components": 4, "hidden": (8,), "projector": (8,), "steps": 30}
+    return VICReg(**{**common, "random_state": 0, "n_threads": 1, **settings})
+
+
+def carried(path: Path) -> Any:
+    page = path.read_text(encoding="utf-8")
+    return json.loads(page.split('id="data">')[1].split("</script>")[0])["live"]["history"]
+
+
+def test_an_observer_is_told_what_the_history_keeps() -> None:
+    seen: list[Moment] = []
+    model = small().fit(X, observe=seen.append)
+    assert [moment.step for moment in seen] == model.history_["step"] == list(range(1, 31))
+    assert [moment.total for moment in seen] == model.history_["total"]
+
+
+def test_an_observer_changes_no_bit() -> None:
+    one, other = small().fit(X), small().fit(X, observe=lambda moment: None)
+    assert np.array_equal(one.transform(X), other.transform(X))
+
+
+def test_the_page_is_whole_at_every_moment_of_a_fit(tmp_path: Path) -> None:
+    path = tmp_path / "live.html"
+    lengths: list[int] = []
+
+    def look(moment: Moment) -> None:
+        history = carried(path)
+        lengths.append(len(history["step"]))
+        page = path.read_text(encoding="utf-8")
+        assert f"Step {moment.step} of 30" in page
+        assert '<meta http-equiv="refresh" content="3">' in page
+
+    page = LivePage(path, "fit of X", 30, every=0)
+    with page:
+        assert carried(path) is None
+
+        def both(moment: Moment) -> None:
+            page(moment)
+            look(moment)
+
+        model = small().fit(X, observe=both)
+    assert lengths == list(range(1, 31))
+    done = path.read_text(encoding="utf-8")
+    assert "fit of X: finished" in done
+    assert 'http-equiv="refresh"' not in done
+    assert carried(path)["total"] == model.history_["total"]
+    assert [file.name for file in tmp_path.iterdir()] == ["live.html"]
+
+
+def test_the_page_is_not_written_more_often_than_asked(tmp_path: Path) -> None:
+    path = tmp_path / "live.html"
+    page = LivePage(path, "fit", 30, every=1e9)
+    with page:
+        small().fit(X, observe=page)
+        assert carried(path) is None
+    assert len(carried(path)["step"]) == 30
+
+
+def test_a_fit_that_fails_leaves_a_page_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "live.html"
+    with pytest.raises(ValueError, match="no luck"), LivePage(path, "fit", 30):
+        raise ValueError("no luck <b>")
+    page = path.read_text(encoding="utf-8")
+    assert "fit: stopped" in page
+    assert "ValueError: no luck &lt;b&gt;" in page
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_a_page_can_show_pictures_of_other_work(tmp_path: Path) -> None:
+    state = LiveState("tuning", told="trial 3 of 9", pictures=[("Trials", "best so far", "<svg/>")])
+    write_live_page(tmp_path / "p.html", state)
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert 'alt="best so far"' in page
+    assert "trial 3 of 9" in page
+
+
+def test_the_command_line_writes_page_and_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr("warnings.showwarning", None)
+    table = tmp_path / "t.csv"
+    table.write_text(
+        "a,b\n" + "".join(f"{i % 7},{i * i % 5}\n" for i in range(40)), encoding="utf-8"
+    )
+    live, events = tmp_path / "live.html", tmp_path / "events"
+    main(
+        [
+            *("fit", str(table), "--out", str(tmp_path / "m"), "--steps", "12", "--hidden", "8"),
+            *("--projector", "8", "--n-components", "4", "-q", "--json"),
+            *("--watch", str(live), "--tensorboard", str(events)),
+        ]
+    )
+    assert json.loads(capsys.readouterr().out)["steps"] == 12
+    assert carried(live)["step"] == list(range(1, 13))
+    assert "VICReg on t.csv: finished" in live.read_text(encoding="utf-8")
+    # TensorBoard's own reader.
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(events)).Reload()
+    assert {"fit/total", "fit/invariance", "fit/effective_rank"} <= set(read.Tags()["scalars"])
+    told = read.Scalars("fit/total")
+    assert [one.step for one in told] == list(range(1, 13))
+    np.testing.assert_allclose([one.value for one in told], carried(live)["total"], rtol=1e-6)
+
+
+def test_tensorboard_that_is_not_there_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,5\n4,4\n", encoding="utf-8")
+    given = [str(tmp_path / name) for name in ("t.csv", "m", "events")]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", given[0], "--out", given[1], "-q", "--tensorboard", given[2]])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"needs TensorBoard, however: .*pip install 'vicreg\[tensorboard\]'", line)
+    assert not (tmp_path / "m").exists()
