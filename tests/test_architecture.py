@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
     *("config", "precision", "loss", "networks", "views", "optim", "sources", "metrics"),
-    *("label_free", "intervals", "plots"),
+    *("label_free", "intervals"),
     *(
         "quantiles",
         "neighbours",
@@ -40,7 +40,7 @@ ORDER = [
         "inputs",
         "maps",
     ),
-    *("view", "packing", "report", "live", "events", "scorecard", "evaluation"),
+    *("view", "packing", "report", "live", "events", "scorecard", "evaluation", "plots"),
     "cli",
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.

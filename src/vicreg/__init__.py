@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from vicreg.estimator import VICReg, load
     from vicreg.evaluation import evaluate
     from vicreg.loss import VICRegLoss, vicreg_loss
+    from vicreg.plots import (
+        plot_confusion,
+        plot_history,
+        plot_importance,
+        plot_map,
+        plot_scores,
+        plot_spectrum,
+    )
     from vicreg.scorecard import Scorecard
     from vicreg.training import DivergenceError, InterruptedWarning
 
@@ -30,6 +38,12 @@ __all__ = [
     "VICRegLoss",
     "evaluate",
     "load",
+    "plot_confusion",
+    "plot_history",
+    "plot_importance",
+    "plot_map",
+    "plot_scores",
+    "plot_spectrum",
     "preset",
     "vicreg_loss",
 ]
@@ -44,6 +58,12 @@ _HOMES = {
     "VICRegLoss": "loss",
     "evaluate": "evaluation",
     "load": "estimator",
+    "plot_confusion": "plots",
+    "plot_history": "plots",
+    "plot_importance": "plots",
+    "plot_map": "plots",
+    "plot_scores": "plots",
+    "plot_spectrum": "plots",
     "preset": "config",
     "vicreg_loss": "loss",
 }
