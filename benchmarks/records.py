@@ -24,7 +24,13 @@ __all__ = ["Key", "Record", "append", "chosen", "read_records", "same_settings",
 #: Raise it when a table, a method or a score of the benchmark changes its result.
 PROTOCOL = 1
 #: Files of the package that no fit, table or score depends on.
-SHELLS = {"__init__", "cli", "memory", "persistence", "plots", "progress", "report", "scorecard"}
+SHELLS = {
+    *("__init__", "cli", "memory", "persistence", "plots", "progress", "report", "scorecard"),
+    *("evaluation", "events", "inputs", "intervals", "live", "maps", "modelcard", "packing"),
+    *("scores", "spaces", "targets", "verdict", "view"),
+    *("objectives", "search_space", "studies", "study_plots", "trials", "tune_command"),
+    *("label_free", "tuning", "workers"),
+}
 #: The files that methods without a network depend on.
 TABLE_FILES = {"columns", "metrics", "quantiles", "sources", "table"}
 WITHOUT_NETWORK = {"raw", "pca", "boosting", "umap"}

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
     *("config", "precision", "loss", "networks", "draws", "partners", "views", "pairs", "optim"),
-    *("sources", "metrics", "label_free", "intervals", "plots", "studies"),
+    *("sources", "metrics", "label_free", "intervals", "studies"),
     *(
         "quantiles",
         "search_space",
@@ -38,7 +38,7 @@ ORDER = [
     ),
     *("modelcard", "persistence", "header", "estimator", "targets", "spaces", "scores"),
     *("verdict", "inputs", "maps", "view", "packing", "report", "live", "events"),
-    *("scorecard", "evaluation", "trials", "workers", "study_plots", "tuning"),
+    *("scorecard", "evaluation", "plots", "trials", "workers", "study_plots", "tuning"),
     *("cli", "tune_command"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.

@@ -290,7 +290,7 @@ def test_the_dark_theme_follows_the_system_and_the_button(browser: Any, report: 
         return told
 
     assert background() == "rgb(18, 23, 29)"
-    assert colours(page).get((74, 168, 224), 0) > 50  # a lighter blue than on white
+    assert colours(page).get((74, 144, 224), 0) > 50  # a lighter blue than on white
     page.get_by_role("button", name="Dark theme").click()
     settle(page)
     assert background() == "rgb(255, 255, 255)"

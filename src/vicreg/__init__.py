@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from vicreg.estimator import VICReg, load
     from vicreg.evaluation import evaluate
     from vicreg.loss import VICRegLoss, vicreg_loss
+    from vicreg.plots import (
+        plot_confusion,
+        plot_history,
+        plot_importance,
+        plot_map,
+        plot_scores,
+        plot_spectrum,
+    )
     from vicreg.scorecard import Scorecard
     from vicreg.training import DivergenceError, InterruptedWarning
     from vicreg.tuning import TuningResult, tune
@@ -32,6 +40,12 @@ __all__ = [
     "VICRegLoss",
     "evaluate",
     "load",
+    "plot_confusion",
+    "plot_history",
+    "plot_importance",
+    "plot_map",
+    "plot_scores",
+    "plot_spectrum",
     "preset",
     "tune",
     "vicreg_loss",
@@ -48,6 +62,12 @@ _HOMES = {
     "VICRegLoss": "loss",
     "evaluate": "evaluation",
     "load": "estimator",
+    "plot_confusion": "plots",
+    "plot_history": "plots",
+    "plot_importance": "plots",
+    "plot_map": "plots",
+    "plot_scores": "plots",
+    "plot_spectrum": "plots",
     "preset": "config",
     "tune": "tuning",
     "vicreg_loss": "loss",

@@ -1,7 +1,7 @@
 // Reading what the page carries: typed arrays, columns, colours. Text is only ever set as text.
 const PALETTES = {
-  light: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7f6a00", "#5b4b8a"],
-  dark: ["#4aa8e0", "#f0b429", "#00b887", "#e08fc0", "#ff7a33", "#a5dcff", "#c9b34a", "#a394d6"],
+  light: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#1a1a1a", "#7a1f6b"],
+  dark: ["#4a90e0", "#f0b429", "#00b887", "#e89ac8", "#e8591f", "#a5dcff", "#ffffff", "#7b4fe0"],
 };
 const SHAPES = ["circle", "square", "triangle", "diamond"];
 // Eight colours in four shapes; what is rarer than the first 31 is "others".
