@@ -63,7 +63,7 @@ HOMES = {
     "narwhals": {"sources", "columns", "counts", "header", "spaces", "cli", "workers"},
     "sklearn": {
         *("metrics", "label_free", "objectives", "header", "estimator", "targets", "spaces"),
-        *("scores", "maps", "evaluation", "tuning", "cli"),
+        *("scores", "maps", "evaluation", "tuning", "cli", "tune_command"),
     },
     "anndata": {"sources"},
     "optuna": {"studies", "trials", "study_plots", "tuning"},

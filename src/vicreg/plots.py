@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-
     from matplotlib.axes import Axes
 
     from vicreg.scorecard import Scorecard

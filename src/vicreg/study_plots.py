@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,12 @@ class Picture(NamedTuple):
     name: str
     alt: str
     figure: Figure
+
+    def svg(self) -> str:
+        """The figure as SVG."""
+        buffer = io.StringIO()
+        self.figure.savefig(buffer, format="svg", bbox_inches="tight")
+        return buffer.getvalue()
 
 
 def study_pictures(study: Study, objectives: Sequence[str]) -> list[Picture]:

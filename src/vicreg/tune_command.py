@@ -82,6 +82,9 @@ def tune(
             help="NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, in place of the default's.",
         ),
     ] = None,
+    report: Annotated[
+        Path | None, Parameter(help="HTML file to write: the best model, and the study's pictures.")
+    ] = None,
     preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
@@ -94,10 +97,12 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.persistence import check_free
+    from vicreg.persistence import check_file, check_free
     from vicreg.tuning import tune as run
 
     check_free(out)  # before the work, not after it
+    if report is not None:
+        check_file(report)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
@@ -129,6 +134,8 @@ def tune(
     result.best_estimator_.aside_ = aside
     result.best_estimator_.save(out)
     written = result.write(out / "tuning")
+    if report is not None:
+        _report(result, frame, aside, report, data)
     seconds = time.perf_counter() - started
     if as_json:
         print(json.dumps(_facts(result, out, storage, seconds)))
@@ -140,6 +147,28 @@ def tune(
         f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
         f"study in {_without_password(storage)}"
     )
+
+
+def _report(
+    result: TuningResult, frame: Any, aside: dict[str, str | None], report: Path, data: Path
+) -> None:
+    """The winner's configuration scored on held-out rows, beside the study."""
+    from sklearn.base import clone
+
+    from vicreg.evaluation import evaluate
+
+    label, row_id = aside["label"], aside["id"]
+    card = evaluate(
+        clone(result.best_estimator_).set_params(verbose=False),
+        _features(frame, aside),
+        None if label is None else _column(frame, label, data),
+        ids=None if row_id is None else _column(frame, row_id, data),
+        title=data.name,
+        label_name=label or "label",
+    )
+    card.notes.append(result.summary())
+    card.pictures = result.for_report()
+    card.to_html(report)
 
 
 def _facts(result: TuningResult, out: Path, storage: str, seconds: float) -> dict[str, Any]:

@@ -363,6 +363,10 @@ class TuningResult:
 
         return study_pictures(self.study, self.objectives)
 
+    def for_report(self) -> list[tuple[str, str, str]]:
+        """The pictures as title, alternative text and SVG: for ``card.pictures``."""
+        return [(picture.title, picture.alt, picture.svg()) for picture in self.pictures()]
+
     def write(self, folder: Path) -> list[Path]:
         """Write trials (CSV), best configuration and finalists (JSON) and pictures (SVG).
 
@@ -396,7 +400,7 @@ class TuningResult:
         for picture in self.pictures():
             paths.append(folder / f"{picture.name}.svg")
             with fresh_file(paths[-1]) as fresh:
-                picture.figure.savefig(fresh, format="svg", bbox_inches="tight")
+                fresh.write_text(picture.svg(), encoding="utf-8")
         return paths
 
 

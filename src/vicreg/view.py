@@ -144,9 +144,8 @@ class View:
         order = order[np.argsort(~scored[order], kind="stable")]
         placed = np.sort(order[:MOST_PLACED])
         if len(placed) < len(rows):
-            view.notes.append(
-                f"t-SNE{' and UMAP' * umap} place {len(placed)} of the {len(rows)} rows"
-            )
+            who = "t-SNE and UMAP place" if umap else "t-SNE places"
+            view.notes.append(f"{who} {len(placed)} of the {len(rows)} rows")
         view.maps = make_maps(pictured, placed, umap=umap, random_state=random_state)
         count = min(NEIGHBOURS, len(rows) - 1)
         view.neighbours = {name: neighbour_lists(space, count) for name, space in pictured.items()}
