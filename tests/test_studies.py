@@ -79,7 +79,7 @@ def test_a_study_of_another_space_is_refused_with_what_differs(tmp_path: Path) -
         ValueError, match=r"made with another seed \(then 0, now 1\).*choose another study_name"
     ):
         opened(path, {**DOCUMENT, "seed": 1})
-    with pytest.raises(ValueError, match="another space: searched"):
+    with pytest.raises(ValueError, match=r"another space.searched.lam \(then 1, now null\)"):
         opened(path, {**DOCUMENT, "space": {"searched": {"mu": 1}}})
 
 

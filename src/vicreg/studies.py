@@ -324,20 +324,22 @@ def _shown(url: object) -> str:
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What differs, down to single entries; the first five."""
+    found = _entries(known, asked, "")
+    return found if len(found) <= 5 else [*found[:5], f"and {len(found) - 5} entries more"]
+
+
+def _entries(known: Mapping[str, Any], asked: Mapping[str, Any], within: str) -> list[str]:
     found = []
     for name in sorted({*known, *asked}):
         was, now = known.get(name), asked.get(name)
         if was == now:
             continue
+        path = f"{within}{name}"
         if isinstance(was, dict) and isinstance(now, dict):
-            parts = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-            inner = [
-                f"{key} (then {json.dumps(was.get(key))}, now {json.dumps(now.get(key))})"
-                for key in parts[:3]
-            ]
-            found.append(f"{name}: {', '.join(inner)}")
+            found += _entries(was, now, f"{path}.")
         else:
-            found.append(f"{name} (then {json.dumps(was)}, now {json.dumps(now)})")
+            found.append(f"{path} (then {json.dumps(was)}, now {json.dumps(now)})")
     return found
 
 
