@@ -28,7 +28,7 @@ SHELLS = {
     *("__init__", "cli", "memory", "persistence", "plots", "progress", "report", "scorecard"),
     *("evaluation", "events", "inputs", "intervals", "live", "maps", "modelcard", "packing"),
     *("scores", "spaces", "targets", "verdict", "view"),
-    *("objectives", "search_space", "studies", "study_plots", "trials", "tune_command"),
+    *("objectives", "search_space", "studies", "study_page", "study_plots", "trials", "tune_command"),
     *("label_free", "tuning", "workers"),
 }
 #: The files that methods without a network depend on.

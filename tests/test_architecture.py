@@ -38,7 +38,16 @@ ORDER = [
     ),
     *("modelcard", "persistence", "header", "estimator", "targets", "spaces", "scores"),
     *("verdict", "inputs", "maps", "view", "packing", "report", "live", "events"),
-    *("scorecard", "evaluation", "plots", "trials", "workers", "study_plots", "tuning"),
+    *(
+        "scorecard",
+        "evaluation",
+        "plots",
+        "trials",
+        "workers",
+        "study_plots",
+        "study_page",
+        "tuning",
+    ),
     *("cli", "tune_command"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.

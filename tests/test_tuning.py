@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits, load_wine
 from vicreg import InterruptedWarning, TuningResult, VICReg, tune
 from vicreg.embedder import fit_embedder
 from vicreg.studies import OWNER, open_storage, quiet_optuna
+from vicreg.study_page import StudyPage
 
 X, Y = load_wine(return_X_y=True)
 SMALL = {"steps": 20, "n_components": 8, "hidden_width": 16, "projector_width": 16}
@@ -111,6 +112,38 @@ def test_sparse_tables_and_frames_go_to_workers_as_they_are() -> None:
             for workers in (1, 2)
         )
         assert one[0]["rankme"] == pytest.approx(two[0]["rankme"])
+
+
+def test_a_page_follows_the_search_and_says_when_it_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "live.html"
+    seen = []
+    with StudyPage(path, "Tuning <b>", 4, every=0) as page:
+
+        def observe(study: optuna.Study, objectives: tuple[str, ...]) -> None:
+            page(study, objectives)
+            seen.append(path.read_text(encoding="utf-8"))
+
+        tune(
+            X,
+            n_trials=4,
+            space=SMALL,
+            objective="rankme",
+            random_state=0,
+            finalists=0,
+            observe=observe,
+            prune=False,
+            sampler="random",
+        )
+    assert "The table is being read" in seen[0]
+    assert "2 of 4 trials done, best rankme" in seen[2]
+    assert all('http-equiv="refresh"' in text for text in seen)
+    last = path.read_text(encoding="utf-8")
+    assert "4 of 4 trials done" in last
+    assert "finished" in last
+    assert 'http-equiv="refresh"' not in last
+    assert last.count("data:image/svg+xml") >= 4
+    assert "<b>Tuning <b>" not in last
+    assert "Tuning &lt;b&gt;" in last
 
 
 def test_several_objectives_give_a_front() -> None:

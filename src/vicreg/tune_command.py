@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path  # noqa: TC003 (the command line reads the annotation)
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -82,6 +83,9 @@ def tune(
             help="NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, in place of the default's.",
         ),
     ] = None,
+    watch: Annotated[
+        Path | None, Parameter(help="HTML file that is rewritten while the search runs.")
+    ] = None,
     report: Annotated[
         Path | None, Parameter(help="HTML file to write: the best model, and the study's pictures.")
     ] = None,
@@ -101,8 +105,9 @@ def tune(
     from vicreg.tuning import tune as run
 
     check_free(out)  # before the work, not after it
-    if report is not None:
-        check_file(report)
+    for page in (report, watch):
+        if page is not None:
+            check_file(page)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
@@ -112,25 +117,32 @@ def tune(
             _column(frame, name, data)
     aside = {"label": label, "id": id}
     started = time.perf_counter()
-    result = run(
-        _features(frame, aside),
-        None if label is None else _column(frame, label, data),
-        n_trials=trials,
-        objective=objective,
-        space=asked,
-        fixed={**preset(preset_name), **_given(options)},
-        storage=storage,
-        study_name=study_name,
-        timeout=None if timeout is None else _seconds(timeout),
-        n_workers=workers,
-        sampler=sampler,
-        prune=prune,
-        finalists=finalists,
-        margin=margin,
-        device=device,
-        random_state=random_state,
-        verbose=not quiet,
-    )
+    with ExitStack() as stack:
+        observe = None
+        if watch is not None:
+            from vicreg.study_page import StudyPage
+
+            observe = stack.enter_context(StudyPage(watch, f"Tuning on {data.name}", trials))
+        result = run(
+            _features(frame, aside),
+            None if label is None else _column(frame, label, data),
+            n_trials=trials,
+            objective=objective,
+            space=asked,
+            fixed={**preset(preset_name), **_given(options)},
+            storage=storage,
+            study_name=study_name,
+            timeout=None if timeout is None else _seconds(timeout),
+            n_workers=workers,
+            sampler=sampler,
+            prune=prune,
+            finalists=finalists,
+            margin=margin,
+            device=device,
+            random_state=random_state,
+            observe=observe,
+            verbose=not quiet,
+        )
     result.best_estimator_.aside_ = aside
     result.best_estimator_.save(out)
     written = result.write(out / "tuning")

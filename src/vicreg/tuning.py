@@ -33,7 +33,7 @@ from vicreg.trials import Tickets, begin, plan, work
 from vicreg.workers import run_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from optuna.study import Study
     from optuna.trial import FrozenTrial
@@ -66,6 +66,7 @@ def tune(
     margin: float | None = None,
     device: str = "auto",
     n_threads: int | None = None,
+    observe: Callable[[Study, tuple[str, ...]], None] | None = None,
     verbose: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> TuningResult:
@@ -114,6 +115,8 @@ def tune(
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_threads : int, optional
         Threads of a fit with one worker.
+    observe : callable, optional
+        Told of the study and the objectives' names, again and again while it runs.
     verbose : bool
         Show progress.
     random_state : int, RandomState or None
@@ -174,7 +177,13 @@ def tune(
             storage = Path(folder) / "study.journal"
         study = begin(of, storage, study_name, sampler=sampler, n_trials=n_trials)
         with TuningBar(n_trials, of.objectives, show=verbose) as bar:
-            bar(study)
+
+            def told(study: Study) -> None:
+                bar(study)
+                if observe is not None:
+                    observe(study, of.objectives)
+
+            told(study)
             try:
                 if n_workers > 1:
                     run_workers(
@@ -185,10 +194,10 @@ def tune(
                         n_trials=n_trials,
                         n_workers=n_workers,
                         until=until,
-                        told=bar,
+                        told=told,
                     )
                 else:
-                    work(of, study, Tickets(n_trials, until).take, n_threads=n_threads, told=bar)
+                    work(of, study, Tickets(n_trials, until).take, n_threads=n_threads, told=told)
             except KeyboardInterrupt:
                 if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                     raise
