@@ -28,8 +28,8 @@ SHELLS = {
     *("__init__", "cli", "memory", "persistence", "plots", "progress", "report", "scorecard"),
     *("evaluation", "events", "inputs", "intervals", "live", "maps", "modelcard", "packing"),
     *("scores", "spaces", "targets", "verdict", "view"),
-    *("objectives", "search_space", "studies", "study_page", "study_plots", "trials", "tune_command"),
-    *("label_free", "tuning", "workers"),
+    *("objectives", "search_space", "studies", "study_page", "study_plots", "trials"),
+    *("label_free", "tune_command", "tuning", "workers"),
 }
 #: The files that methods without a network depend on.
 TABLE_FILES = {"columns", "metrics", "quantiles", "sources", "table"}
