@@ -109,12 +109,7 @@ def _fit_raw(method: str, X: object, random_state: int, width: int) -> Embed:
     table = TableEncoder.fit(source)
 
     def raw(rows: object) -> Matrix:
-        encoded = table.transform(read(rows))
-        one_hot = [
-            np.eye(cardinality)[encoded.codes[:, place].numpy()]
-            for place, cardinality in enumerate(table.cardinalities)
-        ]
-        return np.column_stack([encoded.numbers.numpy().astype(np.float64), *one_hot])
+        return table.dense(table.transform(read(rows)))
 
     if method == "raw":
         return raw

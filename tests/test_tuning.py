@@ -198,6 +198,7 @@ def test_a_study_in_which_every_trial_fails_says_why() -> None:
         ({"n_workers": 0}, "n_workers must be an integer from 1"),
         ({"timeout": 0}, "timeout must be seconds above 0, or None, however: timeout=0"),
         ({"y": Y[:-1]}, "one value for each of the 178 rows"),
+        ({"y": X[:, 0]}, "y must hold classes, however: 126 different decimal numbers"),
         ({"y": np.zeros(178)}, "at least two classes, however: 1"),
         ({"objective": "knn"}, "needs labels, however: y is None"),
         ({"objective": "loss"}, "objective must be among"),

@@ -45,6 +45,7 @@ __all__ = [
     "quiet_optuna",
     "release_dead",
     "sampler_for",
+    "without_password",
 ]
 
 SAMPLERS = ("auto", "tpe", "gp", "random")
@@ -82,11 +83,13 @@ def check_storage(storage: str | Path | None, n_workers: int) -> None:
         return
     scheme = str(storage).partition("://")[0]
     if not re.fullmatch(r"[a-z0-9]+(\+[a-z0-9]+)?", scheme):
-        raise ValueError(f"storage must be a path or a database URL, however: {_shown(storage)}")
+        raise ValueError(
+            f"storage must be a path or a database URL, however: {without_password(storage)}"
+        )
     if scheme.startswith("sqlite") and n_workers > 1:
         raise ValueError(
             "SQLite loses trials when several processes write; for n_workers > 1 storage must be "
-            f"a path (a journal file) or PostgreSQL, however: {_shown(storage)}"
+            f"a path (a journal file) or PostgreSQL, however: {without_password(storage)}"
         )
 
 
@@ -299,11 +302,13 @@ def _database(url: str) -> BaseStorage:
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ValueError(
             f"storage must be a path or a database URL such as postgresql://user@host/name, "
-            f"however: {_shown(url)} ({str(error).splitlines()[0]})"
+            f"however: {without_password(url)} ({str(error).splitlines()[0]})"
         ) from None
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise ConnectionError(f"storage {_shown(url)} cannot be reached: {reason}") from None
+        raise ConnectionError(
+            f"storage {without_password(url)} cannot be reached: {reason}"
+        ) from None
 
 
 def _tables(url: str) -> BaseStorage:
@@ -318,7 +323,7 @@ def _tables(url: str) -> BaseStorage:
         )
 
 
-def _shown(url: object) -> str:
+def without_password(url: object) -> str:
     """An address without its password."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(url))
 

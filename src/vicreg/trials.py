@@ -12,9 +12,9 @@ import optuna
 
 from vicreg import __version__
 from vicreg.config import Config
+from vicreg.inputs import fingerprint
 from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
 from vicreg.search_space import as_document, draw, search_space, settings_of, values_of
-from vicreg.sources import column_names, dense, take_rows
 from vicreg.studies import (
     OWNER,
     give_back,
@@ -59,7 +59,7 @@ class Plan(NamedTuple):
     seed: int
     device: str
     prune: bool
-    #: Of the table, see :func:`fingerprint`.
+    #: Of the table, see :func:`vicreg.inputs.fingerprint`.
     data: dict[str, Any]
 
     @property
@@ -111,7 +111,7 @@ def plan(
                     f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
                     "Label more rows, or tune without labels"
                 )
-    data = fingerprint(source, labels) if data is None else data
+    data = _fingerprint(source, labels) if data is None else data
     return Plan(source, labels, searched, kept, names, seed, device, prune, data)
 
 
@@ -261,15 +261,7 @@ def _mixed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
-def fingerprint(source: Source, labels: NDArray[np.str_] | None) -> dict[str, Any]:
-    """What tells a table from another: shape, names, and a digest of up to 1,000 of its rows."""
-    rows = np.linspace(0, source.shape[0] - 1, min(1000, source.shape[0])).astype(np.intp)
-    part = dense(take_rows(source, rows))
-    digest = hashlib.sha256("\0".join(column_names(source)).encode())
-    for place in range(part.shape[1]):
-        column = part[:, place]
-        told = column.tolist() if isinstance(column, np.ndarray) else column.to_list()
-        digest.update(repr(told).encode())
-    if labels is not None:
-        digest.update("\0".join(labels[rows].tolist()).encode())
-    return {"rows": source.shape[0], "columns": source.shape[1], "digest": digest.hexdigest()[:16]}
+def _fingerprint(source: Source, labels: NDArray[np.str_] | None) -> dict[str, Any]:
+    """The table's fingerprint, with one of its labels."""
+    told = "" if labels is None else "\0".join(labels.tolist())
+    return {**fingerprint(source), "labels": hashlib.sha256(told.encode()).hexdigest()[:16]}

@@ -102,6 +102,7 @@ def tune(
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
     from vicreg.persistence import check_file, check_free
+    from vicreg.studies import without_password
     from vicreg.tuning import tune as run
 
     check_free(out)  # before the work, not after it
@@ -157,7 +158,7 @@ def tune(
     _say(f"configuration: {changed or 'the default'}")
     _say(
         f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
-        f"study in {_without_password(storage)}"
+        f"study in {without_password(storage)}"
     )
 
 
@@ -184,10 +185,12 @@ def _report(
 
 
 def _facts(result: TuningResult, out: Path, storage: str, seconds: float) -> dict[str, Any]:
+    from vicreg.studies import without_password
+
     states = [trial["state"] for trial in result.trials]
     return {
         "model": str(out),
-        "storage": _without_password(storage),
+        "storage": without_password(storage),
         "trials": {state: states.count(state) for state in sorted(set(states))},
         "objectives": list(result.objectives),
         "best_trial": result.best_trial,
@@ -258,7 +261,3 @@ def _value(text: str) -> bool | int | float | str:
         except ValueError:
             continue
     return text
-
-
-def _without_password(storage: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)

@@ -157,7 +157,12 @@ def tune(
     source = read(X)
     labels = None
     if y is not None:
-        target = Target.of(y, source.shape[0], kind="classes")
+        target = Target.of(y, source.shape[0])
+        if target.is_number:
+            raise ValueError(
+                f"y must hold classes, however: {len(np.unique(target.values[target.known]))} "
+                "different decimal numbers; bin them first, or tune without labels"
+            )
         labels = np.where(target.known, target.values, "").astype(str)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     of = plan(

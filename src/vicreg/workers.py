@@ -66,8 +66,8 @@ def run_workers(
         folder = Path(name)
         _write_job(folder, of, storage, study.study_name, sampler, n_trials)
         crew = _Crew(folder, study, Tickets(n_trials, until))
-        for number in range(n_workers):
-            crew.hire(number)
+        for _ in range(n_workers):
+            crew.hire()
         try:
             while crew.busy():
                 told(study)
@@ -88,13 +88,12 @@ class _Crew:
         self.failure = ""
         self.closing = False
         self._lock = threading.Lock()
-        self._processes: dict[int, subprocess.Popen[str]] = {}
         self._threads: list[threading.Thread] = []
         self._hired = 0
 
-    def hire(self, number: int) -> None:
+    def hire(self) -> None:
         """Start a worker, and a thread that answers it."""
-        errors = (self.folder / f"worker-{number}-{self._hired}.log").open("w+", encoding="utf-8")
+        errors = (self.folder / f"worker-{self._hired}.log").open("w+", encoding="utf-8")
         self._hired += 1
         process = subprocess.Popen(  # noqa: S603 (this very module)
             [sys.executable, "-m", "vicreg.workers", str(self.folder)],
@@ -104,8 +103,7 @@ class _Crew:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        self._processes[number] = process
-        thread = threading.Thread(target=self._serve, args=(number, process, errors), daemon=True)
+        thread = threading.Thread(target=self._serve, args=(process, errors), daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -119,7 +117,7 @@ class _Crew:
         for thread in list(self._threads):
             thread.join()
 
-    def _serve(self, number: int, process: subprocess.Popen[str], errors: Any) -> None:
+    def _serve(self, process: subprocess.Popen[str], errors: Any) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         holds = False
@@ -152,7 +150,7 @@ class _Crew:
                 last = words.splitlines()[-1] if words else "no last words"
                 self.failure = f"exit status {code}, {last}"
             elif self.tickets.left:
-                self.hire(number)
+                self.hire()
 
 
 def main(folder: Path) -> None:
