@@ -99,7 +99,9 @@ def test_a_killed_process_leaves_its_trial_to_the_next(
             trials = trials_of(url, "killed")
         except KeyError:
             continue
-        cut = next((t for t in trials if t.state.name == "RUNNING" and OWNER in t.user_attrs), None)
+        cut = next(
+            (t for t in trials if t.state.name == "RUNNING" and "settings" in t.user_attrs), None
+        )
     assert cut is not None
     os.kill(worker.pid, signal.SIGKILL)
     worker.communicate()

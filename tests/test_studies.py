@@ -153,6 +153,18 @@ def test_a_dead_processs_trial_is_failed_and_queued_again_once(tmp_path: Path) -
     assert again.user_attrs["retry_of"] == 0
 
 
+def test_what_was_meant_for_a_trial_outlives_a_worker_that_dies_before_it_takes_it(
+    tmp_path: Path,
+) -> None:
+    study = opened(tmp_path / "a.journal")
+    study.enqueue_trial({"lam": 0.25}, user_attrs={"default": True})
+    study.ask().set_user_attr(OWNER, f"{owner().rsplit(':', 1)[0]}:1")
+    assert release_dead(study) == [0]
+    again = study.ask()
+    assert again.suggest_float("lam", 0, 1) == 0.25
+    assert again.user_attrs["default"] is True
+
+
 def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
     study = opened(tmp_path / "a.journal")
     for _ in range(4):

@@ -60,6 +60,8 @@ MOST_RACES = 10
 DOCUMENT = "vicreg"
 JOURNAL_START = b'{"op_code":'
 OWNER, RETRY_OF = "owner", "retry_of"
+#: Where Optuna keeps the parameters that a trial was put in the queue with.
+QUEUED = "fixed_params"
 
 
 def is_url(storage: str | Path) -> bool:
@@ -234,12 +236,14 @@ def queue_again(study: Study, number: int, cause: str) -> None:
     """Put the parameters of a failed trial in the queue, unless that was done too often."""
     trial = study.get_trials(deepcopy=False)[number]
     tried = int(trial.user_attrs.get("retries", 0))
-    if not trial.params or tried >= MOST_RETRIES:
+    # A trial from the queue may have been cut short before it took what was meant for it.
+    parameters = {**trial.system_attrs.get(QUEUED, {}), **trial.params}
+    if not parameters or tried >= MOST_RETRIES:
         return
     attributes = {RETRY_OF: number, "retries": tried + 1, "retry_cause": cause}
     if "default" in trial.user_attrs:
         attributes["default"] = True
-    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+    study.enqueue_trial(parameters, user_attrs=attributes)
 
 
 @contextmanager
