@@ -13,7 +13,7 @@ import pytest
 from vicreg import VICReg
 from vicreg.cli import main
 from vicreg.live import LivePage, LiveState, write_live_page
-from vicreg.training import Moment
+from vicreg.training import Moment, Pulse
 
 X = np.random.default_rng(0).normal(size=(60, 4))
 
@@ -38,6 +38,53 @@ def test_an_observer_is_told_what_the_history_keeps() -> None:
 def test_an_observer_changes_no_bit() -> None:
     one, other = small().fit(X), small().fit(X, observe=lambda moment: None)
     assert np.array_equal(one.transform(X), other.transform(X))
+
+
+def test_signs_of_life_come_between_the_moments_and_change_no_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quiet = small(steps=90, patience=0).fit(X)
+    with monkeypatch.context() as finer:
+        finer.setattr("vicreg.training.EVALUATIONS", 90)
+        losses = small(steps=90, patience=0).fit(X).history_["total"]
+    monkeypatch.setattr("vicreg.training.PULSE", 0)
+    signs: list[Pulse] = []
+    model = small(steps=90, patience=0).fit(X, pulse=signs.append)
+    assert [sign.step for sign in signs] == [step for step in range(1, 91) if step % 3]
+    assert model.history_["total"] == quiet.history_["total"]
+    assert np.array_equal(model.transform(X), quiet.transform(X))
+    since = [np.mean(losses[(sign.step - 1) // 3 * 3 : sign.step]) for sign in signs]
+    np.testing.assert_allclose([sign.total for sign in signs], since, rtol=1e-6)
+    seconds = [sign.seconds for sign in signs]
+    assert seconds == sorted(seconds)
+
+
+def test_signs_of_life_are_a_second_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(0.25 * count for count in range(10_000))
+    monkeypatch.setattr("vicreg.training.time.perf_counter", lambda: next(clock))
+    signs: list[Pulse] = []
+    small(steps=300).fit(X, pulse=signs.append)
+    assert len(signs) > 10
+    assert np.diff([sign.seconds for sign in signs]).min() >= 1
+
+
+def test_a_page_is_written_between_the_moments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vicreg.training.PULSE", 0)
+    path = tmp_path / "live.html"
+    with LivePage(path, "fit", 90, every=0) as page:
+
+        def both(sign: Pulse) -> None:
+            page.pulse(sign)
+            text = path.read_text(encoding="utf-8")
+            assert f"Step {sign.step} of 90 after" in text
+            if sign.step > 3:
+                assert f"effective rank {page._state.history['effective_rank'][-1]:.1f}" in text
+                assert f"at step {sign.step // 3 * 3}." in text
+
+        small(steps=90).fit(X, observe=page, pulse=both)
+    assert carried(path)["step"] == list(range(3, 91, 3))
 
 
 def test_the_page_is_whole_at_every_moment_of_a_fit(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,7 +115,10 @@ def test_sparse_tables_and_frames_go_to_workers_as_they_are() -> None:
         assert one[0]["rankme"] == pytest.approx(two[0]["rankme"])
 
 
-def test_a_page_follows_the_search_and_says_when_it_is_over(tmp_path: Path) -> None:
+def test_a_page_follows_the_search_and_says_when_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vicreg.training.PULSE", 1e9)
     path = tmp_path / "live.html"
     seen = []
     with StudyPage(path, "Tuning <b>", 4, every=0) as page:
@@ -134,8 +138,8 @@ def test_a_page_follows_the_search_and_says_when_it_is_over(tmp_path: Path) -> N
             prune=False,
             sampler="random",
         )
-    assert "The table is being read" in seen[0]
-    assert "2 of 4 trials done, best rankme" in seen[2]
+    assert "0 of 4 trials done after" in seen[0]
+    assert re.search(r"2 of 4 trials done after \d+ s, best rankme", seen[2])
     assert all('http-equiv="refresh"' in text for text in seen)
     last = path.read_text(encoding="utf-8")
     assert "4 of 4 trials done" in last
@@ -144,6 +148,24 @@ def test_a_page_follows_the_search_and_says_when_it_is_over(tmp_path: Path) -> N
     assert last.count("data:image/svg+xml") >= 4
     assert "<b>Tuning <b>" not in last
     assert "Tuning &lt;b&gt;" in last
+
+
+def test_a_page_is_written_within_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicreg.training.PULSE", 0)
+    path = tmp_path / "live.html"
+    written = []
+    with StudyPage(path, "Tuning", 1, every=0) as page:
+
+        def observe(study: optuna.Study, objectives: tuple[str, ...]) -> None:
+            page(study, objectives)
+            running = study.get_trials(deepcopy=False)[-1].state.name == "RUNNING"
+            written.append((running, "0 of 1 trials done after" in path.read_text("utf-8")))
+
+        steps = {**SMALL, "steps": 90}
+        tune(X, n_trials=1, space=steps, objective="rankme", finalists=0, observe=observe)
+    # 30 of 90 steps are evaluations, and before and after the trial there is one call.
+    assert written.count((True, True)) == 60
+    assert len(written) == 62
 
 
 def test_several_objectives_give_a_front() -> None:

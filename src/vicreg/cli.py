@@ -217,6 +217,7 @@ def fit(
     started = time.perf_counter()
     with ExitStack() as stack:
         observers: list[Any] = []
+        page = None
         if watch is not None:
             from vicreg.live import LivePage
 
@@ -232,6 +233,7 @@ def fit(
             sample_weight=None if weight is None else _column(frame, weight, data).to_list(),
             X_paired=None if paired is None else _second(paired, frame, aside),
             observe=_all_of(observers),
+            pulse=None if page is None else page.pulse,
         )
     model.aside_ = aside
     model.save(out)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vicreg.networks import Rows
     from vicreg.partners import Partners
     from vicreg.sources import Source
-    from vicreg.training import Moment
+    from vicreg.training import Moment, Pulse
     from vicreg.views import Compose, Layout, ViewMaker
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
@@ -102,6 +102,7 @@ def fit_embedder(
     verbose: bool = False,
     untrained: bool = False,
     observe: Callable[[Embedder, Moment], None] | None = None,
+    pulse: Callable[[Pulse], None] | None = None,
     groups: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
     paired: Source | None = None,
@@ -129,6 +130,8 @@ def fit_embedder(
     observe : callable, optional
         Told of the embedder, which can embed rows, and of every moment at which the fit looks at
         itself (30 times). What it raises ends the fit.
+    pulse : callable, optional
+        Told where the fit stands, every second or so, between two such moments.
     groups : ndarray of int, shape (rows,), optional
         Rows of one group are views of each other; held-out rows are whole groups.
     weights : ndarray, shape (rows,), optional
@@ -245,6 +248,12 @@ def fit_embedder(
                 observe(embedder, moment)
                 network.train()
 
+        def beat(sign: Pulse) -> None:
+            if show is not None:
+                show.pulse(sign)
+            if pulse is not None:
+                pulse(sign)
+
         embedder.history = train(
             network,
             rows,
@@ -259,6 +268,7 @@ def fit_embedder(
             make_views=TwoViews if second is None else _across(second, config, place),
             bfloat16=bfloat16,
             observe=told,
+            pulse=beat,
         )
         embedder.add_details(rows, generator)
     if embedder.history.stopped == "early":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from vicreg.embedder import Embedder
     from vicreg.sources import Source
-    from vicreg.training import Moment
+    from vicreg.training import Moment, Pulse
 
 __all__ = ["VICReg", "load"]
 
@@ -239,6 +239,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         sample_weight: object = None,
         X_paired: object = None,
         observe: Callable[[Moment], None] | None = None,
+        pulse: Callable[[Pulse], None] | None = None,
     ) -> VICReg:
         """Learn the embedding.
 
@@ -259,6 +260,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             corrupted rows in both tables.
         observe : callable, optional
             Told of some 30 moments of the fit: step, loss, terms, held-out loss, effective rank.
+        pulse : callable, optional
+            Told where the fit stands, every second or so between two moments: step, loss, seconds.
 
         Returns
         -------
@@ -288,6 +291,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             sample_weight=sample_weight,
             X_paired=X_paired,
             observe=observe,
+            pulse=pulse,
         )
 
     def transform(self, X: object = None, *, X_paired: object = None) -> NDArray[np.float32]:
@@ -378,6 +382,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         sample_weight: object = None,
         X_paired: object = None,
         observe: Callable[[Moment], None] | None = None,
+        pulse: Callable[[Pulse], None] | None = None,
     ) -> VICReg:
         config = self._config()
         if self.n_threads is not None and self.n_threads < 1:
@@ -401,6 +406,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 weights=None if sample_weight is None else checked_weights(sample_weight, n_rows),
                 paired=paired,
                 observe=None if observe is None else lambda _, moment: observe(moment),
+                pulse=pulse,
             ),
             n_rows=n_rows,
             paired_columns=columns,

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from vicreg.training import Moment
+    from typing_extensions import Self
 
-__all__ = ["LivePage", "LiveState", "write_live_page"]
+    from vicreg.training import Moment, Pulse
+
+__all__ = ["LivePage", "LiveState", "WatchedPage", "write_live_page"]
 
 #: Seconds between two writings, and after which a browser loads the page again.
 EVERY = 2.0
@@ -77,37 +79,24 @@ def write_live_page(path: Path, state: LiveState) -> None:
         fresh.write_text(page, encoding="utf-8")
 
 
-class LivePage:
-    """Tells of a fit on a page: an observer of its moments, and a context that ends the page.
+class WatchedPage:
+    """A page about work under way, written now and again; leaving the context ends it.
 
     Parameters
     ----------
     path : Path
-        The page.
+        The page, written whole or not at all.
     title : str
-    steps : int
-        Steps of the fit, at the most.
     every : float
         Seconds between two writings, at the least.
     """
 
-    def __init__(self, path: Path, title: str, steps: int, *, every: float = EVERY) -> None:
-        self._path, self._steps, self._every = path, steps, every
+    def __init__(self, path: Path, title: str, *, every: float) -> None:
+        self._path, self._every = path, every
         self._state = LiveState(title, told="The table is being read.")
         self._written = -float("inf")
 
-    def __call__(self, moment: Moment) -> None:
-        for name, value in moment._asdict().items():
-            self._state.history.setdefault(name, []).append(value)
-        left = moment.seconds / moment.step * (self._steps - moment.step)
-        self._state.told = (
-            f"Step {moment.step} of {self._steps} after {moment.seconds:.0f} s, about {left:.0f} s "
-            f"to go; loss {moment.total:.4g}, effective rank {moment.effective_rank:.1f}."
-        )
-        if time.perf_counter() - self._written >= self._every:
-            self._write()
-
-    def __enter__(self) -> LivePage:
+    def __enter__(self) -> Self:
         self._write()
         return self
 
@@ -117,12 +106,57 @@ class LivePage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._tell()
         self._state.running = False
         self._state.status = "finished" if kind is None else "stopped"
         if error is not None:
             self._state.told += f" {type(error).__name__}: {error}"
         self._write()
 
+    def _tell(self) -> None:
+        """Bring the state up to date; for pages to which that is too dear to do at every call."""
+
+    def _refresh(self) -> None:
+        """Write the page, if the last writing is long enough ago."""
+        if time.perf_counter() - self._written >= self._every:
+            self._tell()
+            self._write()
+
     def _write(self) -> None:
         write_live_page(self._path, self._state)
         self._written = time.perf_counter()
+
+
+class LivePage(WatchedPage):
+    """Tells of a fit on a page: an observer of its moments and of the signs of life between them.
+
+    Parameters
+    ----------
+    path, title, every
+        See :class:`WatchedPage`.
+    steps : int
+        Steps of the fit, at the most.
+    """
+
+    def __init__(self, path: Path, title: str, steps: int, *, every: float = EVERY) -> None:
+        super().__init__(path, title, every=every)
+        self._steps = steps
+        self._of_moment = ""
+
+    def __call__(self, moment: Moment) -> None:
+        for name, value in moment._asdict().items():
+            self._state.history.setdefault(name, []).append(value)
+        self._of_moment = f"effective rank {moment.effective_rank:.1f} at step {moment.step}."
+        self._stand(moment.step, moment.total, moment.seconds)
+
+    def pulse(self, sign: Pulse) -> None:
+        """Between two moments only the sentence changes, not the curves."""
+        self._stand(sign.step, sign.total, sign.seconds)
+
+    def _stand(self, step: int, total: float, seconds: float) -> None:
+        left = seconds / step * (self._steps - step)
+        self._state.told = (
+            f"Step {step} of {self._steps} after {seconds:.0f} s, about {left:.0f} s to go; "
+            f"loss {total:.4g}; {self._of_moment}"
+        )
+        self._refresh()

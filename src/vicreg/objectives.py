@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from vicreg.config import Config
     from vicreg.embedder import Embedder
     from vicreg.sources import Source
-    from vicreg.training import Moment
+    from vicreg.training import Moment, Pulse
 
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]
@@ -149,6 +149,8 @@ class Fits:
     device : str
     observe : callable, optional
         Told of an unfinished embedder, as another ``Fits``, and of the share of steps it has had.
+    pulse : callable, optional
+        See :func:`vicreg.embedder.fit_embedder`.
     """
 
     def __init__(
@@ -160,10 +162,11 @@ class Fits:
         n_threads: int | None = 1,
         device: str = "auto",
         observe: Callable[[Fits, float], None] | None = None,
+        pulse: Callable[[Pulse], None] | None = None,
     ) -> None:
         self.bench, self.config, self.seed = bench, config, seed
         self.n_threads, self.device = n_threads, device
-        self._observe = observe
+        self._observe, self._pulse = observe, pulse
         self._fitted: dict[tuple[Which, int], Embedder] = {}
         self._embedded: dict[tuple[Which, int], tuple[Matrix, Matrix]] = {}
 
@@ -193,6 +196,7 @@ class Fits:
                     device=self.device,
                     n_threads=self.n_threads,
                     observe=told,
+                    pulse=self._pulse,
                 )
             if embedder.history.stopped == "interrupted":
                 raise KeyboardInterrupt

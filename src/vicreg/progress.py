@@ -12,35 +12,37 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from optuna.study import Study
+    from typing_extensions import Self
 
-    from vicreg.training import Moment
+    from vicreg.training import Moment, Pulse
 
 __all__ = ["ProgressBar", "TuningBar"]
 
 
-class ProgressBar:
-    """Steps per second, the loss and its terms, and the time left, on stderr."""
+class _Bar:
+    """A line on stderr: what is done, of how much, what is told of it, and the time left."""
 
-    def __init__(self, steps: int, title: str = "fit", *, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        noun: str = "",
+        *,
+        console: Console | None = None,
+        show: bool = True,
+    ) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=8),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}" + noun),
             TextColumn("{task.fields[told]}"),
             TimeRemainingColumn(compact=True),
             console=console or Console(stderr=True),
+            disable=not show,
         )
-        self._task = self._progress.add_task(title, total=steps, told="")
+        self._task = self._progress.add_task(title, total=total, told="")
 
-    def __call__(self, moment: Moment) -> None:
-        rate = moment.step / max(moment.seconds, 1e-9)
-        told = (
-            f"{rate:.0f} steps/s loss {moment.total:.2g} = inv {moment.invariance:.2g} "
-            f"var {moment.variance:.2g} cov {moment.covariance:.2g}"
-        )
-        self._progress.update(self._task, completed=moment.step, told=told)
-
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -53,21 +55,31 @@ class ProgressBar:
         self._progress.stop()
 
 
-class TuningBar:
+class ProgressBar(_Bar):
+    """Steps per second, the loss and its terms, and the time left, on stderr."""
+
+    def __init__(self, steps: int, title: str = "fit", *, console: Console | None = None) -> None:
+        super().__init__(title, steps, console=console)
+
+    def __call__(self, moment: Moment) -> None:
+        rate = moment.step / max(moment.seconds, 1e-9)
+        told = (
+            f"{rate:.0f} steps/s loss {moment.total:.2g} = inv {moment.invariance:.2g} "
+            f"var {moment.variance:.2g} cov {moment.covariance:.2g}"
+        )
+        self._progress.update(self._task, completed=moment.step, told=told)
+
+    def pulse(self, sign: Pulse) -> None:
+        """Move between two moments; what was told of the last one stands."""
+        self._progress.update(self._task, completed=sign.step)
+
+
+class TuningBar(_Bar):
     """Trials done, the best score and the time left of a study, on stderr."""
 
     def __init__(self, n_trials: int, objectives: Sequence[str], *, show: bool) -> None:
-        self._progress = Progress(
-            TextColumn("tuning"),
-            BarColumn(bar_width=8),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} trials"),
-            TextColumn("{task.fields[told]}"),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
-            disable=not show,
-        )
+        super().__init__("tuning", n_trials, " trials", show=show)
         self._objectives = objectives
-        self._task = self._progress.add_task("tuning", total=n_trials, told="")
         self._before: int | None = None
 
     def __call__(self, study: Study) -> None:
@@ -86,15 +98,3 @@ class TuningBar:
             f"{count} {noun}" for count, noun in ((pruned, "pruned"), (failed, "failed")) if count
         ]
         self._progress.update(self._task, completed=len(ended) - self._before, told=", ".join(told))
-
-    def __enter__(self) -> TuningBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()

@@ -108,11 +108,14 @@ class TrainingStep:
         self._steps += 1
 
     def mean_terms(self) -> tuple[float, float, float, float]:
-        """Means of total, invariance, variance and covariance since the last call of this method.
+        """Means of total, invariance, variance and covariance since they were last forgotten.
 
         The one place that waits for the device.
         """
         total, invariance, variance, covariance = (self._sums / self._steps).tolist()
+        return total, invariance, variance, covariance
+
+    def forget_terms(self) -> None:
+        """Begin the means of :meth:`mean_terms` anew."""
         self._sums.zero_()
         self._steps = 0
-        return total, invariance, variance, covariance

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vicreg.partners import Partners
     from vicreg.views import Corruption, Layout, ViewMaker
 
-__all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "train"]
+__all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "Pulse", "train"]
 
 #: How often a fit looks at itself: terms, held-out loss, effective rank.
 EVALUATIONS = 30
@@ -37,6 +37,8 @@ EVALUATIONS = 30
 MOST_HELD_OUT = 1000
 #: Rows that are evaluated at a time, at the least: many small batches would cost many calls.
 FEWEST_AT_ONCE = 256
+#: Seconds between two signs of life, at the least.
+PULSE = 1.0
 
 
 class InterruptedWarning(UserWarning):
@@ -58,6 +60,14 @@ class Moment(NamedTuple):
     held_out: float
     effective_rank: float
     lr: float
+    seconds: float
+
+
+class Pulse(NamedTuple):
+    """A sign of life between two evaluations; the loss is the mean since the last of them."""
+
+    step: int
+    total: float
     seconds: float
 
 
@@ -110,6 +120,7 @@ def train(
     make_views: ViewMaker = TwoViews,
     bfloat16: bool = False,
     observe: Callable[[Moment], None] | None = None,
+    pulse: Callable[[Pulse], None] | None = None,
 ) -> History:
     """Train a network in place, by the VICReg loss of two views of every row.
 
@@ -138,6 +149,9 @@ def train(
         See :class:`vicreg.step.TrainingStep`.
     observe : callable, optional
         Told of every :class:`Moment`.
+    pulse : callable, optional
+        Told where the fit stands, every second or so; what it is told depends on the machine's
+        speed, the fit does not.
 
     Returns
     -------
@@ -166,7 +180,7 @@ def train(
     every = max(1, config.steps // EVALUATIONS)
     history = History()
     watch = _Watch(config.patience if held_out is not None else 0)
-    started = time.perf_counter()
+    started = beat = time.perf_counter()
     network.train()
     with fastest_float32(2 * config.batch_size * network.largest_layer):
         for step in range(1, config.steps + 1):
@@ -176,8 +190,12 @@ def train(
                 )
                 take_step(factor)
                 if step % every and step != config.steps:
+                    if pulse is not None and time.perf_counter() - beat >= PULSE:
+                        beat = time.perf_counter()
+                        pulse(Pulse(step, take_step.mean_terms()[0], beat - started))
                     continue
                 terms = take_step.mean_terms()
+                take_step.forget_terms()
                 if not math.isfinite(terms[0]):
                     raise DivergenceError(_advice(step, config))
                 held_out_loss, rank = _evaluate(network, trial, take_step.weights)

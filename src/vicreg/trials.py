@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from vicreg.search_space import Space
     from vicreg.sources import Source
+    from vicreg.training import Pulse
 
 __all__ = ["Plan", "Tickets", "begin", "plan", "work"]
 
@@ -151,7 +152,7 @@ def work(
         After Ctrl-C; the trial at hand goes back to the queue.
     """
     bench = Bench(of.source, of.labels, seed=of.seed)
-    run = _TrialRun(of, bench, n_threads)
+    run = _TrialRun(of, bench, n_threads, None if told is None else lambda _: told(study))
     while take():
         try:
             with quiet_optuna():
@@ -168,8 +169,14 @@ def work(
 class _TrialRun:
     """What a trial does: a configuration, its fits, its scores."""
 
-    def __init__(self, of: Plan, bench: Bench, n_threads: int | None) -> None:
-        self.plan, self.bench, self.n_threads = of, bench, n_threads
+    def __init__(
+        self,
+        of: Plan,
+        bench: Bench,
+        n_threads: int | None,
+        pulse: Callable[[Pulse], None] | None,
+    ) -> None:
+        self.plan, self.bench, self.n_threads, self.pulse = of, bench, n_threads, pulse
         self.objectives = [OBJECTIVES[name] for name in of.objectives]
         #: Of the trial at hand.
         self.number: int | None = None
@@ -192,6 +199,7 @@ class _TrialRun:
                 observe=self._pruning(trial)
                 if self.prunes and "default" not in trial.user_attrs
                 else None,
+                pulse=self.pulse,
             )
             scores = tuple(objective.score(fits) for objective in self.objectives)
             for name, score in zip(self.plan.objectives, scores, strict=True):
