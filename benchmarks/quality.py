@@ -1,14 +1,15 @@
 """The quality of embeddings on real tables, by one protocol for every claim that is made of it.
 
-    python benchmarks/quality.py [--fast] [--tables NAME ...] [--methods NAME ...] [--splits 5]
-        [--jobs 2] [--set NAME=VALUE ... --name NAME] [--out .quality/results.json]
+    python benchmarks/quality.py [--fast] [--list main | --tables NAME ...] [--methods NAME ...]
+        [--splits 5] [--jobs 2] [--set NAME=VALUE ... --name NAME] [--out .quality/results.json]
         [--fresh | --report-only]
 
 A table's rows are split 70 to 30, stratified, with seeds 0, 1, ... (whole groups where there are
 groups). Every method is fitted on the 70 % without labels; the 30 % are only transformed, and
 scored: silhouette by label, 10-nearest-neighbour and logistic balanced accuracy (average precision
 where a class is rare), k-means against the labels. Gradient boosting on the raw table, with labels,
-stands beside them. ``--fast`` takes six small tables and one split.
+stands beside them. ``--fast`` takes six small tables and one split, ``--list further`` the tables
+that nothing is chosen on.
 
 Every measurement is written beside ``--out`` (``.jsonl``) as soon as it is made, and is not made
 again as long as settings and code are the same. ``--set`` changes arguments of VICReg; the result
@@ -228,7 +229,8 @@ def report(out: Path, names: Sequence[str], splits: int, contestants: Sequence[C
         one.key(name, split) for one in contestants for name in names for split in range(splits)
     }
     records = chosen(read_records(out.with_suffix(".jsonl")), wanted)
-    summary = summarise(records, names, splits, by_precision=tuple(tables.RARE))
+    lists = [of for of in tables.LISTS if {*names} & {*tables.of_list(of)}]
+    summary = summarise(records, names, splits, by_precision=tuple(tables.RARE), lists=lists)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     page = markdown(summary)
@@ -279,7 +281,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--fast", action="store_true", help="six small tables, one split, no UMAP")
-    add("--tables", nargs="+", choices=tables.LISTED, metavar="NAME", help="all by default")
+    add("--list", choices=tables.LISTS, default="main", help="whose tables, unless --tables says")
+    add("--tables", nargs="+", choices=tables.LISTED, metavar="NAME", help="of any list")
     add(
         "--methods", nargs="*", choices=methods.available(), metavar="NAME", help="none: only --set"
     )
@@ -296,7 +299,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    names = options.tables or (FAST_TABLES if options.fast else tuple(tables.LISTED))
+    if options.fast and options.list != "main":
+        raise SystemExit(f"--fast takes tables of the main list, however: --list {options.list}")
+    names = options.tables or (FAST_TABLES if options.fast else tables.of_list(options.list))
     splits = options.splits or (1 if options.fast else 5)
     contestants = _contestants(options)
     records = options.out.with_suffix(".jsonl")

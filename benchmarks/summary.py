@@ -40,7 +40,12 @@ NAMES = {
 
 
 def summarise(
-    records: Sequence[Record], tables: Sequence[str], splits: int, *, by_precision: Sequence[str]
+    records: Sequence[Record],
+    tables: Sequence[str],
+    splits: int,
+    *,
+    by_precision: Sequence[str],
+    lists: Sequence[str] = ("main",),
 ) -> dict[str, Any]:
     """Means, paired differences, ranks and shares, ready for JSON.
 
@@ -53,6 +58,8 @@ def summarise(
         Splits that every table should have.
     by_precision : sequence of str
         Tables whose probes are scored by average precision.
+    lists : sequence of str
+        The lists that the tables are from.
     """
     records = [one for one in records if one.table in tables and one.split < splits]
     present = {one.method for one in records}
@@ -114,6 +121,7 @@ def summarise(
             "overrides": {one.method: one.overrides for one in records if one.method in variants},
             "dates": sorted({one.date[:10] for one in records if one.date}),
             "seeds": list(range(splits)),
+            "lists": list(lists),
             "tables": list(tables),
             "incomplete": incomplete,
             "ranked": names,
@@ -220,7 +228,8 @@ def markdown(summary: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in head["packages"].items())
     complete = len(head["tables"]) - len(head["incomplete"])
     protocol = (
-        f"{len(head['tables'])} tables, splits (70 % fitted without labels, 30 % scored) and seeds "
+        f"{len(head['tables'])} tables (list: {_listed(head['lists'])}), "
+        "splits (70 % fitted without labels, 30 % scored) and seeds "
         f"{_listed(head['seeds'])}. Fitted {_listed(head['dates'])} on:"
     )
     lines = [

@@ -32,6 +32,7 @@ from vicreg import VICReg, vicreg_loss
 from vicreg.config import Config
 from vicreg.sources import read
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 SHORT: dict[str, Any] = {"n_components": 16, "hidden": (32,), "projector": (32, 32), "steps": 60}
 EMBEDDINGS = [*methods.COMPARED, *methods.CONTROLS]
@@ -307,6 +308,28 @@ def test_settings_that_cannot_be_are_refused(
         run(tmp_path / "results.json", *arguments)
 
 
+def test_a_list_is_measured_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "run", lambda *_: None)
+    monkeypatch.setattr(tables, "install", lambda *_: None)
+    out = tmp_path / "results.json"
+    same = ["--methods", "raw", "--out", str(out)]
+    for arguments, lists in (
+        ([], ["main"]),
+        (["--list", "further"], ["further"]),
+        (["--tables", "khan", "sonar"], ["main", "further"]),
+        (["--fast"], ["main"]),
+    ):
+        quality.main([*arguments, *same])
+        head = json.loads(out.read_text(encoding="utf-8"))["head"]
+        assert head["lists"] == lists
+        assert {tables.LISTED[name].of for name in head["tables"]} == set(lists)
+        if arguments[:1] in ([], ["--list"]):
+            assert tuple(head["tables"]) == tables.of_list(lists[0])
+        assert f"list: {', '.join(lists)})" in out.with_suffix(".md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="--fast takes tables of the main list, however"):
+        quality.main(["--fast", "--list", "further", *same])
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(
@@ -427,6 +450,71 @@ def test_a_table_that_is_not_the_listed_one_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setitem(tables.LISTED, "digits", tables.LISTED["digits"]._replace(classes=9))
     with pytest.raises(ValueError, match="digits: 1797 rows, 64 numeric .* 9 classes are listed"):
         tables.load("digits")
+
+
+def test_every_table_is_on_one_list() -> None:
+    names = [
+        line.split("\t")[0]
+        for file in tables.LISTS.values()
+        for line in (BENCHMARKS / file).read_text(encoding="utf-8").splitlines()[1:]
+    ]
+    assert len(set(names)) == len(names)
+    assert [name for of in tables.LISTS for name in tables.of_list(of)] == names
+    assert set(quality.FAST_TABLES) < set(tables.of_list("main"))
+    assert not set(tables.RARE) - set(names)
+    assert all(re.search(r"==\d", listed.package) for listed in tables.LISTED.values())
+
+
+def test_further_tables_are_more_columns_than_rows_as_often_as_not() -> None:
+    further = [tables.LISTED[name] for name in tables.of_list("further")]
+    wide = [one for one in further if one.numeric + one.categorical > one.rows]
+    assert len(further) / 2 <= len(wide) < len(further)
+
+
+def test_series_of_several_channels_become_one_row(tmp_path: Path) -> None:
+    for part, rows in (("TRAIN", "1,2:3,4:up\n"), ("TEST", "5,6:7,8:down\n9,0:1,2:up\n")):
+        text = f"@problemName made: of two\n@data\n{rows}"
+        (tmp_path / f"made_{part}.ts").write_text(text, encoding="utf-8")
+    listed = tables.Listed("made", "made==1", "made_TRAIN.ts", "made", 3, 4, 0, 2)
+    table = tables._read_series(listed, tmp_path / listed.file)
+    np.testing.assert_array_equal(table.X, [[1, 2, 3, 4], [5, 6, 7, 8], [9, 0, 1, 2]])
+    assert table.y.tolist() == ["up", "down", "up"]
+
+
+def test_faces_are_means_of_squares_and_line_ends_are_put_back(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, size=(3, 112, 92)).astype(np.uint8)
+    pixels[0] = np.maximum(pixels[0], 14)  # no line end
+    pixels[1, 5, 7:9] = 10  # line ends that the conversion altered
+    pixels[1][pixels[1] == 13] = 12
+    pixels[2, 8, 8:10] = (13, 10)  # and one that it left as it was
+    files = [b"P5\n92 112\n255\n" + image.tobytes() for image in pixels]
+    files[1] = files[1].replace(b"\n", b"\r\n")
+    for person, file in zip(("s1", "s2", "s3"), files, strict=True):
+        (tmp_path / person).mkdir()
+        (tmp_path / person / "1.pgm").write_bytes(file)
+    table = tables._read_faces(tables.LISTED["orl_faces"], tmp_path)
+    assert table.y.tolist() == ["s1", "s2"]
+    for row, image in zip(table.X, pixels, strict=False):
+        found = np.asarray(row).reshape(28, 23)
+        assert found[1, 2] == image[4:8, 8:12].mean()
+        assert found.mean() == pytest.approx(image.mean())
+
+
+def test_a_spectrums_label_is_first_and_its_lines_of_kinds_are_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "made.csv"
+    path.write_text("type,1801.2,1797.4\nd,c,c\nclass,,\na,0.5,0.25\nb,1,2\n", encoding="utf-8")
+    table = tables._read_collagen(tables.LISTED["collagen"], path)
+    np.testing.assert_array_equal(table.X, [[0.5, 0.25], [1, 2]])
+    assert table.y.tolist() == ["a", "b"]
+
+
+def test_missing_cells_of_a_table_with_text_stay_missing(tmp_path: Path) -> None:
+    path = tmp_path / "made.csv"
+    path.write_text("species,sex,mass\na,NA,1\nb,male,NA\n", encoding="utf-8")
+    X: Any = tables._read_penguins(tables.LISTED["penguins"], path).X
+    assert X.isna().to_numpy().tolist() == [[True, False], [False, True]]
+    assert read(X).shape == (2, 2)
 
 
 def test_rows_are_shuffled_thinned_evenly_and_rare_classes_dropped() -> None:
