@@ -29,6 +29,7 @@ WRONG: list[tuple[str, Any]] = [
     ("neighbours", -1),
     ("near_share", 1.5),
     ("normal_scores", 1),
+    ("smooth_clip", -3),
     ("kind", "count"),
     ("n_top_columns", -1),
     ("thin", 1.0),

@@ -313,6 +313,31 @@ def test_encoded_numbers_are_always_finite(X: np.ndarray, new: np.ndarray) -> No
         assert float(numbers.abs().max()) <= 10
 
 
+@pytest.mark.parametrize("c", [0.5, 3.0])
+def test_smooth_clipping_is_the_published_formula(c: float) -> None:
+    X = np.random.default_rng(0).standard_t(2, size=(200, 3)) * [1.0, 50.0, 1e-4]
+    plain, clipped = TableEncoder.fit(X), TableEncoder.fit(X, smooth_clip=c)
+    z = (X - X.mean(0)) / X.std(0)
+    expected = z / (1 + (z / c) ** 2) ** 0.5
+    np.testing.assert_allclose(clipped.transform(X).numbers, expected, rtol=1e-5, atol=1e-6)
+    order = np.argsort(plain.transform(X).numbers.numpy(), axis=0, kind="stable")
+    drawn_in = np.take_along_axis(clipped.transform(X).numbers.numpy(), order, axis=0)
+    assert (np.diff(drawn_in, axis=0) >= 0).all()  # no two values change places
+
+
+def test_smooth_clipping_knows_no_overflow_and_no_missing_value() -> None:
+    X = np.array([[1.0], [3.0], [np.nan]])
+    encoder = TableEncoder.fit(X, smooth_clip=3)
+    document, arrays = encoder.state()
+    again = TableEncoder.from_state(json.loads(json.dumps(document)), arrays)
+    rows = np.array([[1e300], [-1e300], [np.nan]])
+    numbers = again.transform(rows).numbers
+    assert torch.equal(numbers, encoder.transform(rows).numbers)
+    np.testing.assert_allclose(numbers[:, 0], [3, -3, 0])
+    del document["smooth_clip"]  # a model of before
+    assert TableEncoder.from_state(document, arrays).smooth_clip == 0
+
+
 def test_normal_scores_stand_beside_the_numbers_and_come_back_from_a_file() -> None:
     random = np.random.default_rng(0)
     X = random.lognormal(size=(500, 4))

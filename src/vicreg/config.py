@@ -42,6 +42,9 @@ class Config:
         One network for both views; otherwise one each, and the embedding is the two's mean.
     normal_scores
         Give the networks every number twice: standardised, and as its normal score.
+    smooth_clip
+        Standard deviations to which numbers are drawn in, smoothly: z becomes
+        z / sqrt(1 + (z / c)^2). 0 for none beyond 10 deviations. Counts are left as they are.
     kind
         What the table holds: counts, or numbers and categories as they are ("table"); "auto"
         recognises counts.
@@ -107,6 +110,7 @@ class Config:
     final_relu: bool = False
     shared_weights: bool = True
     normal_scores: bool = False
+    smooth_clip: float = 0.0
     kind: Literal["auto", "table", "counts"] = "auto"
     n_top_columns: int = 0
     thin: float = 0.8
@@ -320,6 +324,7 @@ _RULES: dict[str, _Rule] = {
     "final_relu": _FLAG,
     "shared_weights": _FLAG,
     "normal_scores": _FLAG,
+    "smooth_clip": _number(0),
     "kind": _OneOf(("auto", "table", "counts")),
     "n_top_columns": _number(0, whole=True),
     "thin": _number(0, 1, include_high=False),

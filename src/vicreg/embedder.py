@@ -184,6 +184,7 @@ def fit_embedder(
             weights=weights,
             holds=config.kind,
             n_top_columns=config.n_top_columns,
+            smooth_clip=config.smooth_clip,
         )
         for one in sources
     ]

@@ -65,6 +65,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         One network for both views; with False one each, and the embedding is the mean of the two.
     normal_scores : bool
         Give the networks every number twice: standardised, and as its normal score.
+    smooth_clip : float
+        Standard deviations c to which numbers are drawn in, smoothly: z becomes
+        z / sqrt(1 + (z / c)^2); 0 for none beyond 10 deviations. Counts are left as they are.
     kind : {"auto", "table", "counts"}
         What the table holds. Counts are brought to one depth and their logarithm is taken; with
         ``"auto"`` they are recognised, with a note: see :func:`vicreg.counts.looks_like_counts`.
@@ -158,6 +161,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         final_relu: bool = False,
         shared_weights: bool = True,
         normal_scores: bool = False,
+        smooth_clip: float = 0.0,
         kind: Literal["auto", "table", "counts"] = "auto",
         n_top_columns: int = 0,
         thin: float = 0.8,
@@ -199,6 +203,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.final_relu = final_relu
         self.shared_weights = shared_weights
         self.normal_scores = normal_scores
+        self.smooth_clip = smooth_clip
         self.kind = kind
         self.n_top_columns = n_top_columns
         self.thin = thin
