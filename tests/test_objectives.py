@@ -21,11 +21,26 @@ def fits() -> Fits:
     return Fits(Bench(X, LABELS, seed=0), FAST, seed=0)
 
 
+@pytest.fixture(scope="module")
+def again() -> Fits:
+    """Of the same seed, with fits and splits of its own."""
+    return Fits(Bench(X, LABELS, seed=0), FAST, seed=0)
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_is_a_finite_number_on_a_fit(name: str, fits: Fits) -> None:
+def test_every_objective_is_a_finite_number_that_follows_from_the_seed(
+    name: str, fits: Fits, again: Fits
+) -> None:
     score = OBJECTIVES[name].score(fits)
     assert np.isfinite(score)
-    assert OBJECTIVES[name].score(fits) == score
+    assert OBJECTIVES[name].score(again) == score
+    assert fits.embedder() is not again.embedder()
+
+
+def test_another_seed_gives_other_scores(fits: Fits) -> None:
+    other = Fits(fits.bench, FAST, seed=1)
+    for name in ("silhouette", "rankme", "lidar"):
+        assert OBJECTIVES[name].score(other) != OBJECTIVES[name].score(fits)
 
 
 def test_rows_are_fitted_or_judged_and_never_both() -> None:

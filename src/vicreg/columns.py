@@ -97,9 +97,14 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
 
 
 def numbers_of(
-    source: Block, positions: Sequence[int], names: Sequence[str], first_row: int
+    source: Block,
+    positions: Sequence[int],
+    names: Sequence[str],
+    first_row: int,
+    *,
+    refuse_infinite: bool = True,
 ) -> NDArray[np.float64]:
-    """Columns as float64 (rows, columns), NaN where missing; refuses text and infinities."""
+    """Columns as float64 (rows, columns), NaN where missing; refuses text, and infinities."""
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
         everything = len(positions) == source.shape[1]
         values = (source if everything else source[:, positions]).astype(np.float64)
@@ -107,6 +112,8 @@ def numbers_of(
         values = np.empty((source.shape[0], len(positions)))
         for place, position in enumerate(positions):
             values[:, place] = _as_floats(source, position, names[position])
+    if not refuse_infinite:
+        return values
     finite_sum = np.isfinite(values.sum(dtype=np.float64))
     if not finite_sum and np.isinf(values).any():
         place = int(np.isinf(values).any(axis=0).argmax())

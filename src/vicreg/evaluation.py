@@ -14,11 +14,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from vicreg import __version__
-from vicreg.inputs import columns_at, fingerprint
+from vicreg.fingerprint import fingerprint
 from vicreg.maps import MOST_POINTS, check_umap
 from vicreg.metrics import LabelledSplit
 from vicreg.scorecard import Scorecard
 from vicreg.scores import Judged, cluster_count, score_spaces
+from vicreg.shown_columns import columns_at
 from vicreg.sources import contents, read, take_rows
 from vicreg.spaces import Spaces, native
 from vicreg.targets import MOST_CLASSES, Target, split_rows

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,8 @@ __all__ = ["Estimate", "Resampling"]
 
 DRAWS = 400
 GROUPS = 10
-#: The 97.5 % point of Student's t with GROUPS - 1 degrees of freedom.
-T_POINT = 2.262
+#: Share of the truth's variance below which a draw has none, and so no R².
+LEAST_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Estimate:
         """Ends of the 95 % interval; nan where there is no value.
 
         Percentiles of a bootstrap (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993,
-        chapter 13), or t times the standard error of a grouped jackknife (chapter 11).
+        chapter 13), or Student's t times the standard error of a grouped jackknife (chapter 11).
         """
         known = self.replicates[np.isfinite(self.replicates)]
         if not np.isfinite(self.value) or len(known) < 2:
@@ -67,7 +68,8 @@ class Estimate:
             # Percentiles of a skewed bootstrap may miss the value that they are about.
             return float(min(low, self.value)), float(max(high, self.value))
         error = np.sqrt((len(known) - 1) * np.mean(np.square(known - known.mean())))
-        return float(self.value - T_POINT * error), float(self.value + T_POINT * error)
+        half = stdtrit(len(known) - 1, 0.975) * error
+        return float(self.value - half), float(self.value + half)
 
     @property
     def half_width(self) -> float:
@@ -111,8 +113,9 @@ class Resampling:
     def mean(self, values: Matrix) -> Estimate:
         """The mean of a number per row (rows,)."""
         values = np.asarray(values, dtype=np.float64)
-        totals = self.weights @ values.astype(np.float32)
-        return Estimate(float(values.mean()), totals / self.weights.sum(axis=1))
+        value = values.mean()
+        away = self.weights @ (values - value)  # large numbers would cancel
+        return Estimate(float(value), value + away / self.weights.sum(axis=1))
 
     def mean_of_classes(self, values: Matrix, classes: NDArray[np.intp]) -> Estimate:
         """The mean over classes (0, 1, ...) of a class's mean, such as balanced accuracy."""
@@ -126,7 +129,10 @@ class Resampling:
         return Estimate(value, np.nanmean(shares, axis=1))
 
     def explained(self, truth: Matrix, residuals: Matrix) -> Estimate:
-        """R²: one minus the residuals' sum of squares over that of the truth (rows,)."""
+        """R²: one minus the residuals' sum of squares over that of the truth (rows,).
+
+        nan where all of the truth is the same, in the rows or in a draw of them.
+        """
         truth = np.asarray(truth, dtype=np.float64)
         truth = truth - truth.mean()  # large numbers would cancel
         residuals = np.asarray(residuals, dtype=np.float64)
@@ -134,8 +140,12 @@ class Resampling:
         first = self.weights @ truth
         spread = self.weights @ np.square(truth) - np.square(first) / counts
         missed = self.weights @ np.square(residuals)
-        value = 1 - np.square(residuals).sum() / np.square(truth).sum()
-        return Estimate(float(value), 1 - missed / spread)
+        whole = np.square(truth).sum()
+        if whole <= 0:
+            return Estimate(float("nan"), np.full(DRAWS, np.nan))
+        there = spread > LEAST_SPREAD * whole
+        shares = np.divide(missed, spread, out=np.full(DRAWS, np.nan), where=there)
+        return Estimate(float(1 - np.square(residuals).sum() / whole), 1 - shares)
 
     def agreement(self, one: NDArray[np.intp], other: NDArray[np.intp]) -> Estimate:
         """The adjusted Rand index of two partitions (rows,), from their tables of counts."""
@@ -150,8 +160,11 @@ class Resampling:
         return Estimate(float(found[0]), found[1:])
 
     def without_tenths(self, measure: Callable[[Matrix], float], values: Matrix) -> Estimate:
-        """Any measure of rows (rows, ...), with each tenth of them left out in turn."""
-        parts = [measure(values[self.tenths != tenth]) for tenth in range(GROUPS)]
+        """Any measure of rows (rows, ...), with each tenth of them left out in turn.
+
+        Of fewer than ten rows, with each row left out.
+        """
+        parts = [measure(values[self.tenths != tenth]) for tenth in np.unique(self.tenths)]
         return Estimate(measure(values), np.array(parts), "jackknife")
 
 

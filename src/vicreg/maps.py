@@ -38,7 +38,7 @@ def check_umap() -> None:
     if find_spec("umap") is None:
         raise ImportError(
             "umap=True needs the package umap-learn, however: it is not installed; "
-            "pip install umap-learn, or leave it out"
+            "pip install 'vicreg[umap]', or leave it out"
         )
 
 
@@ -66,8 +66,10 @@ def make_maps(
         found[name] = {"PCA": _plane(rows, random_state)}
         few = np.asarray(rows[placed], dtype=np.float32)
         perplexity = min(30.0, (len(few) - 1) / 3)
+        # A space of one dimension has no plane to start from.
+        start = "pca" if few.shape[1] > 1 else "random"
         tsne = TSNE(
-            2, perplexity=perplexity, init="pca", max_iter=ITERATIONS, random_state=random_state
+            2, perplexity=perplexity, init=start, max_iter=ITERATIONS, random_state=random_state
         )
         found[name]["t-SNE"] = _spread(tsne.fit_transform(few), placed, len(rows))
         if umap:

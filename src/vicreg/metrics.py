@@ -5,10 +5,12 @@ Every function takes a matrix (rows, dimensions) as an array and returns a numbe
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import (
     adjusted_rand_score,
@@ -178,7 +180,10 @@ def trustworthiness_rows(
 def cluster(embedding: Matrix, n_clusters: int, *, random_state: int = 0) -> NDArray[np.intp]:
     """k-means clusters of the rows, the best of ten starts."""
     model = KMeans(n_clusters, n_init=10, random_state=random_state)
-    return np.asarray(model.fit_predict(embedding), dtype=np.intp)
+    with warnings.catch_warnings():
+        # Fewer different rows than clusters: each is a cluster then, which is as it should be.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return np.asarray(model.fit_predict(embedding), dtype=np.intp)
 
 
 def ari(embedding: Matrix, labels: Labels, *, random_state: int = 0) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vicreg.inputs import ShownColumn
+    from vicreg.shown_columns import ShownColumn
     from vicreg.view import View
 
 __all__ = ["pack_view", "safe_json"]

@@ -124,9 +124,9 @@ def score_spaces(spaces: Spaces, judged: Judged) -> tuple[Scores, dict[str, Inde
     rows = Resampling(len(scored), random, codes)
     near = np.sort(random.permutation(len(scored))[:MOST_NEAR])
     near_rows = Resampling(len(near), random)
-    few = len(near) > 2 * NEIGHBOURS + 1
+    enough = len(near) > 2 * NEIGHBOURS + 1
     raw = spaces.rows["raw"][scored][near]
-    raw_near = neighbour_lists(raw, NEIGHBOURS) if few else None
+    raw_near = neighbour_lists(raw, NEIGHBOURS) if enough else None
     scores: Scores = {}
     clusters: dict[str, Index] = {}
     for method, space in spaces.rows.items():

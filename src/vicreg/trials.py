@@ -12,7 +12,7 @@ import optuna
 
 from vicreg import __version__
 from vicreg.config import Config
-from vicreg.inputs import fingerprint
+from vicreg.fingerprint import fingerprint
 from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
 from vicreg.search_space import as_document, draw, search_space, settings_of, values_of
 from vicreg.studies import (
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
     seed: int
     device: str
     prune: bool
-    #: Of the table, see :func:`vicreg.inputs.fingerprint`.
+    #: Of the table, see :func:`vicreg.fingerprint.fingerprint`.
     data: dict[str, Any]
 
     @property

@@ -70,9 +70,9 @@ def verdict_of(scores: Scores, *, target_known: bool) -> Verdict:
             phrases.append(f"worse by {_joined(told[-1])}")
         if told[0]:
             phrases.append(f"no better by {_joined(told[0])}")
-        subject = "The embedding" if not parts else "Against PCA it"
-        object_ = " than the raw table" if not parts and rival == "raw" else ""
-        parts.append(_sentence(subject, object_, phrases))
+        name = " than the raw table" if rival == "raw" else " than PCA"
+        subject, than = ("Against PCA it", "") if parts else ("The embedding", name)
+        parts.append(_sentence(subject, than, phrases))
     if not kinds:
         told_nothing = "There are too few rows or labels to tell whether the embedding is of use."
         return Verdict("unknown", (told_nothing,))
@@ -163,7 +163,7 @@ def _on_training(history: dict[str, Any], config: dict[str, Any]) -> Advice | No
         return None
     late = min(int(0.8 * len(loss)), len(loss) - 2)
     fell = (loss[late] - loss[-1]) / abs(loss[late]) if loss[late] else 0.0
-    if fell <= 0.03:
+    if not fell > 0.03:  # nan where the loss was infinite
         return None
     return Advice(
         f"Train for longer: steps={2 * config['steps']}",
@@ -266,7 +266,8 @@ def _told(estimate: Estimate) -> str:
     if not np.isfinite(half):
         return f"{value:.3g}"
     # As many decimals as the interval has two significant digits of, three for shares.
-    decimals = 3 if abs(value) < 10 and half < 10 else max(0, 1 - int(np.floor(np.log10(half))))
+    is_share = half == 0 or (abs(value) < 10 and half < 10)
+    decimals = 3 if is_share else max(0, 1 - int(np.floor(np.log10(half))))
     return f"{value:.{decimals}f} ± {half:.{decimals}f}"
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vicreg.inputs import column_importance, columns_at, shown_column
+from vicreg.importance import column_importance
 from vicreg.maps import MOST_PLACED, make_maps, map_silhouette
 from vicreg.metrics import neighbour_lists
+from vicreg.shown_columns import columns_at, shown_column
 from vicreg.sources import column_names
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.embedder import Embedder
-    from vicreg.inputs import Importance, ShownColumn
+    from vicreg.importance import Importance
     from vicreg.maps import Maps
+    from vicreg.shown_columns import ShownColumn
     from vicreg.sources import Source
 
     Matrix = NDArray[np.floating]

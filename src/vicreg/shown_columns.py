@@ -1,0 +1,63 @@
+"""Columns of a table for people to look at: values as they came, of chosen rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vicreg.columns import kind_of, numbers_of, parts_of, texts_of
+from vicreg.sources import column_names, dense, take_columns, take_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from vicreg.sources import Source
+
+    Index = NDArray[np.intp]
+
+__all__ = ["ShownColumn", "columns_at", "shown_column"]
+
+
+@dataclass(frozen=True)
+class ShownColumn:
+    """A column of the table for the page: numbers (rows,), or text with None for missing."""
+
+    name: str
+    values: NDArray[np.float64] | list[str | None]
+    is_date: bool = False
+
+
+def shown_column(source: Source, position: int, index: Index | None = None) -> ShownColumn | None:
+    """A column's values as they came, of all or of chosen rows; None if it holds nothing."""
+    name = column_names(source)[position]
+    kind = kind_of(source, position, name)
+    if kind is None:
+        return None
+    # The column alone: a sparse table must not be dense as a whole.
+    alone = take_columns(source, [position])
+    part = dense(alone if index is None else take_rows(alone, index))
+    if kind == "category":
+        return ShownColumn(name, texts_of(part, 0, name))
+    if kind == "number":
+        return ShownColumn(name, numbers_of(part, [0], [name], 0)[:, 0])
+    values = next(iter(parts_of(part, 0, name, kind).values()))
+    return ShownColumn(name, np.asarray(values, dtype=np.float64), is_date=kind == "datetime")
+
+
+def columns_at(source: Source, names: Sequence[str]) -> list[int]:
+    """Positions of columns by name.
+
+    Raises
+    ------
+    ValueError
+        If the table has no such column.
+    """
+    known = column_names(source)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"show must name columns of the table, however: {name!r} is none")
+    return [known.index(name) for name in names]

@@ -1,0 +1,67 @@
+"""Columns for people: values as they came."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+
+from vicreg.shown_columns import columns_at, shown_column
+from vicreg.sources import read
+
+DAYS = pd.to_datetime(pd.Series(["2020-02-29", None, "1969-12-31T12:00"]), format="ISO8601")
+FRAME = pd.DataFrame(
+    {
+        "number": [1.5, np.nan, -2.0],
+        "word": ["a", None, "b"],
+        "truth": [True, False, True],
+        "day": DAYS,
+    }
+)
+SOURCE = read(FRAME)
+
+
+def test_numbers_truth_and_dates_are_numbers() -> None:
+    for place, wanted in (
+        (0, FRAME["number"].to_numpy()),
+        (2, [1.0, 0.0, 1.0]),
+        (3, [1582934400.0, np.nan, -43200.0]),
+    ):
+        column = shown_column(SOURCE, place)
+        assert column is not None
+        np.testing.assert_array_equal(np.asarray(column.values, dtype=float), wanted)
+        assert column.name == FRAME.columns[place]
+        assert column.is_date == (place == 3)
+
+
+def test_words_are_text_and_a_column_of_nothing_is_none() -> None:
+    words = shown_column(SOURCE, 1)
+    assert words is not None
+    assert words.values == ["a", None, "b"]
+    pa = pytest.importorskip("pyarrow")
+    assert shown_column(read(pa.table({"nothing": pa.nulls(3)})), 0) is None
+
+
+def test_chosen_rows_come_in_their_order() -> None:
+    index = np.array([2, 0])
+    words, numbers = (shown_column(SOURCE, place, index) for place in (1, 0))
+    assert words is not None
+    assert numbers is not None
+    assert words.values == ["b", "a"]
+    assert list(numbers.values) == [-2.0, 1.5]
+
+
+def test_a_sparse_tables_column_is_the_dense_ones() -> None:
+    X = scipy.sparse.csr_array(scipy.sparse.random(30, 5, 0.3, random_state=0))
+    found = shown_column(read(X), 3, np.arange(10, 20))
+    assert found is not None
+    assert found.name == "x3"
+    np.testing.assert_array_equal(np.asarray(found.values), X.toarray()[10:20, 3])
+
+
+def test_columns_are_found_by_name() -> None:
+    assert columns_at(SOURCE, ["day", "number"]) == [3, 0]
+    assert columns_at(np.eye(3), ["x2"]) == [2]
+    with pytest.raises(ValueError, match="show must name columns of the table, however: 'z'"):
+        columns_at(SOURCE, ["word", "z"])
