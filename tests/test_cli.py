@@ -99,6 +99,7 @@ def test_fit_info_embed_and_evaluate_go_hand_in_hand(data: Path, tmp_path: Path,
     told = run("evaluate", model, data, "--report", report, "--no-controls")
     assert told.status == 0
     assert "by species, 3 classes" in told.out
+    assert "note: these are the rows that the model was fitted on" in told.out
     assert "The embedding" in told.out
     page = report.read_text(encoding="utf-8")
     assert "<table>" in page
@@ -266,6 +267,7 @@ def test_refit_scores_rows_that_the_fit_has_not_seen(tmp_path: Path, run: Any) -
     told = run("evaluate", model, data, "--refit", "--no-controls", "--json")
     card = json.loads(told.out)
     assert card["held_out"]
+    assert not card["seen"]
     assert card["n_scored"] == 107
 
 

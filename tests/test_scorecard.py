@@ -18,7 +18,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vicreg import Scorecard, VICReg, evaluate
+from vicreg import Scorecard, VICReg, evaluate, load
+from vicreg.evaluation import PERHAPS_SEEN, SEEN
 from vicreg.intervals import Estimate
 
 X, Y = load_digits(return_X_y=True)
@@ -73,19 +74,57 @@ def test_embedding_is_the_fitted_models_own(card: Scorecard) -> None:
 def test_too_few_rows_are_all_scored_and_the_card_says_so() -> None:
     few = evaluate(small(), X[:60], Y[:60], maps=False, controls=False)
     assert not few.held_out
+    assert few.seen
     assert few.n_scored == few.model.n_rows_ == 60
     assert "too few rows to hold 100 out: scored on the rows of the fit" in few.notes
     assert list(few.scores) == METHODS[:4]
 
 
-def test_a_fitted_model_is_scored_as_it_is() -> None:
+def test_a_fitted_model_is_scored_as_it_is_and_knows_its_own_rows(tmp_path: Path) -> None:
     model = small().fit(X)
-    card = evaluate(model, X, Y, maps=False, controls=False)
-    assert card.model is model
+    model.save(tmp_path / "m")
+    for fitted in (model, load(tmp_path / "m")):
+        card = evaluate(fitted, X.astype(np.float32), Y, maps=False, controls=False)
+        assert card.model is fitted
+        assert card.seen
+        assert not card.held_out
+        assert SEEN in card.notes
+        assert "scored on 150 of them, seen in the fit" in card.described
+        assert json.loads(card.to_json())["seen"]
+        assert f"<li>{SEEN}" in card.to_html()
+    fitted.save(tmp_path / "n")
+    text = (tmp_path / "n" / "README.md").read_text(encoding="utf-8")
+    assert "150 rows scored, which the fit has seen." in text
+
+
+@pytest.mark.parametrize("change", ["a row less", "another order", "a value", "an older model"])
+def test_a_fitted_model_does_not_claim_the_rows_of_another_table(
+    change: str, tmp_path: Path
+) -> None:
+    model = small(steps=2).fit(X)
+    other, y = X.copy(), Y
+    if change == "a row less":
+        other, y = X[1:], Y[1:]
+    elif change == "another order":
+        other, y = X[::-1], Y[::-1]
+    elif change == "a value":
+        other[3, 20] += 1e-9
+    else:
+        model.fitted_on_ = None
+        model.save(tmp_path / "m")
+        model = load(tmp_path / "m")
+    card = evaluate(model, other, y, maps=False, controls=False)
+    assert not card.seen
     assert not card.held_out
-    assert "the model was scored as it was fitted: rows it has seen count in its favour" in (
-        card.notes
-    )
+    assert PERHAPS_SEEN in card.notes
+    assert "seen in the fit" not in card.described
+
+
+def test_a_model_that_is_fitted_for_the_card_has_seen_none_of_the_scored_rows(
+    card: Scorecard,
+) -> None:
+    assert not card.seen
+    assert not {SEEN, PERHAPS_SEEN} & set(card.notes)
 
 
 def test_shuffled_labels_bring_every_score_down_to_chance() -> None:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder
+from vicreg.fingerprint import fingerprint
 from vicreg.header import PairedTable, read_checked
 from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
@@ -126,6 +127,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Table encoder and network.
     history_ : dict
         Loss, its terms, held-out loss and effective rank at up to 31 moments of the fit.
+    fitted_on_ : dict or None
+        Rows, columns and SHA-256 of the fitted table, by which :func:`vicreg.evaluate` knows it
+        again; None for models that were saved before there was one.
     evaluation_ : dict or None
         Scores of the last :func:`vicreg.evaluate`, for the card that is saved with the model.
     notes_ : list of str
@@ -374,6 +378,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             self.n_rows_,
             dict(self.aside_),
             None if self.paired_columns_ is None else self.paired_columns_.as_dict(),
+            self.fitted_on_,
             self.evaluation_,
         )
         write_artifact(artifact, Path(path))
@@ -415,6 +420,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             ),
             n_rows=n_rows,
             paired_columns=columns,
+            fitted_on=fingerprint(source),
         )
         return self
 
@@ -423,10 +429,17 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
         )
 
-    def _adopt(self, embedder: Embedder, n_rows: int, paired_columns: PairedTable | None) -> None:
+    def _adopt(
+        self,
+        embedder: Embedder,
+        n_rows: int,
+        paired_columns: PairedTable | None,
+        fitted_on: dict[str, Any] | None = None,
+    ) -> None:
         self.embedder_ = embedder
         self.n_rows_ = n_rows
         self.paired_columns_ = paired_columns
+        self.fitted_on_ = fitted_on
         self.aside_: dict[str, str | None] = {}
         self.evaluation_: dict[str, Any] | None = None
         self.history_ = embedder.history.as_dict()
@@ -492,7 +505,7 @@ def load(path: str | Path) -> VICReg:
     }
     model = VICReg(**params)
     paired = None if artifact.paired is None else PairedTable.from_dict(artifact.paired)
-    model._adopt(artifact.embedder, artifact.n_rows, paired)
+    model._adopt(artifact.embedder, artifact.n_rows, paired, artifact.fitted_on)
     model.n_features_in_ = artifact.n_features
     model.aside_ = artifact.aside
     if artifact.feature_names is not None:

@@ -44,6 +44,15 @@ MOST_PROBED = 10_000
 MOST_VIEWED = 256
 #: Entries of a space that is held in memory, about: 400 MB.
 MOST_ENTRIES = 50_000_000
+#: Of a fitted model, which is scored as it is.
+SEEN = (
+    "these are the rows that the model was fitted on: its scores are better than they would be on "
+    "new rows; a model that is not fitted yet (--refit) is scored on rows that it has not seen"
+)
+PERHAPS_SEEN = (
+    "this is not known to be the table that the model was fitted on; rows that it has seen all the "
+    "same count in its favour"
+)
 
 
 def evaluate(
@@ -69,7 +78,8 @@ def evaluate(
     A model that is not fitted yet is fitted (a clone of it) on ``1 - test_size`` of the rows and
     scored on the others, which it has never seen. With fewer than 100 of those there are too few:
     then all rows are fitted and scored, and probes are cross-validated. A fitted model is scored as
-    it is. At most 4,000 rows are scored, and probes learn from at most 10,000.
+    it is, and the card says whether these are the rows that it was fitted on. At most 4,000 rows
+    are scored, and probes learn from at most 10,000.
 
     With labels: silhouette by label, balanced accuracy of 10-nearest-neighbours and of a logistic
     regression, adjusted Rand index of k-means. With numbers: R² of a ridge regression, mean
@@ -150,8 +160,11 @@ def evaluate(
     if not enough:
         train = scored = np.arange(n_rows)
     notes: list[str] = []
+    of_table = fingerprint(source)
+    seen = not enough
     if fitted:
-        notes.append("the model was scored as it was fitted: rows it has seen count in its favour")
+        seen = model.fitted_on_ == of_table
+        notes.append(SEEN if seen else PERHAPS_SEEN)
     else:
         model = clone(model).fit(native(take_rows(source, train)))
         if not enough:
@@ -240,6 +253,7 @@ def evaluate(
         n_rows=n_rows,
         n_scored=len(scored),
         held_out=enough and not fitted,
+        seen=seen,
         label_name=None if judged_by is None else label_name,
         n_groups=n_clusters if judged_by is None else 0 if judged_by.is_number else n_groups,
         estimates=estimates,
@@ -250,7 +264,7 @@ def evaluate(
         n_batches=0 if batches is None else len(np.unique(batches.values[scored])),
         facts={
             "versions": _versions(),
-            "table": fingerprint(source),
+            "table": of_table,
             "seconds": clock.seconds,
         },
     )

@@ -123,9 +123,11 @@ def _scores(evaluation: dict[str, Any] | None) -> list[str]:
     if evaluation is None:
         return ["The model was not evaluated before it was saved."]
     measures = evaluation["measures"]
+    of_fit = ", which the fit has seen" if evaluation["seen"] else ""
+    if evaluation["held_out"]:
+        of_fit = ", which the fit has not seen"
     lines = [
-        f"On {escaped(evaluation['title'])}, {evaluation['n_scored']} rows scored"
-        + (", which the fit has not seen." if evaluation["held_out"] else "."),
+        f"On {escaped(evaluation['title'])}, {evaluation['n_scored']} rows scored{of_fit}.",
         "",
         evaluation["verdict"],  # the package's own words
         "",

@@ -59,6 +59,9 @@ class Artifact:
     aside: dict[str, str | None] = field(default_factory=dict)
     #: Names and number of the second table's columns, where pairs of rows were fitted.
     paired: dict[str, Any] | None = None
+    #: Of the table of the fit, see :func:`vicreg.fingerprint.fingerprint`; models of before it have
+    #: none.
+    fitted_on: dict[str, Any] | None = None
     #: A scorecard's scores for the card, if there is one; not read back.
     evaluation: dict[str, Any] | None = None
 
@@ -131,6 +134,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
         "feature_names": artifact.feature_names,
         "n_features": artifact.n_features,
         "n_rows": artifact.n_rows,
+        "fitted_on": artifact.fitted_on,
         "aside": artifact.aside,
         "paired": paired,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -211,6 +215,7 @@ def read_artifact(folder: Path) -> Artifact:
         document["n_rows"],
         document["aside"],
         paired,
+        document.get("fitted_on"),
     )
 
 

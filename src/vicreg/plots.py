@@ -44,10 +44,12 @@ def plot_scores(card: Scorecard, measure: str | None = None, *, ax: Axes | None 
     measure : str, optional
         One of the card's measures; by default the first.
     ax : matplotlib.axes.Axes, optional
+        Where to draw; by default into a figure of its own.
 
     Returns
     -------
     matplotlib.axes.Axes
+        Those that were drawn into, as by every function here.
 
     Raises
     ------
@@ -95,18 +97,13 @@ def plot_map(
 
     Parameters
     ----------
-    card : Scorecard
-        Evaluated with ``maps=True``.
+    card, ax
+        See :func:`plot_scores`; the card evaluated with ``maps=True``.
     space : {"raw", "pca", "vicreg"}
     kind : str
         ``"PCA"``, ``"t-SNE"`` or ``"UMAP"``.
     colour : str, optional
         A name of ``card.view.colours`` or of a column; by default the first.
-    ax : matplotlib.axes.Axes, optional
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Raises
     ------
@@ -173,13 +170,9 @@ def plot_history(
 
     Parameters
     ----------
-    card : Scorecard
+    card, ax
+        See :func:`plot_scores`.
     what : {"loss", "terms", "rank"}
-    ax : matplotlib.axes.Axes, optional
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Raises
     ------
@@ -215,13 +208,8 @@ def plot_spectrum(card: Scorecard, *, ax: Axes | None = None) -> Axes:
 
     Parameters
     ----------
-    card : Scorecard
-        Evaluated with ``maps=True``.
-    ax : matplotlib.axes.Axes, optional
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    card, ax
+        See :func:`plot_scores`; the card evaluated with ``maps=True``.
     """
     ax = _axes(ax, 4.4, 2.8)
     styles = {"vicreg": ("-", 0), "raw": ("--", 1), "pca": (":", 2)}
@@ -246,14 +234,9 @@ def plot_confusion(
 
     Parameters
     ----------
-    card : Scorecard
-        Evaluated with labels and ``maps=True``.
+    card, ax
+        See :func:`plot_scores`; the card evaluated with labels and ``maps=True``.
     space : {"raw", "vicreg"}
-    ax : matplotlib.axes.Axes, optional
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Raises
     ------
@@ -279,15 +262,10 @@ def plot_importance(card: Scorecard, most: int = 20, *, ax: Axes | None = None) 
 
     Parameters
     ----------
-    card : Scorecard
-        Evaluated with ``maps=True``.
+    card, ax
+        See :func:`plot_scores`; the card evaluated with ``maps=True``.
     most : int
         Columns, the first ones.
-    ax : matplotlib.axes.Axes, optional
-
-    Returns
-    -------
-    matplotlib.axes.Axes
     """
     chosen = _view(card).importance[:most]
     ax = _axes(ax, 5.0, 1.0 + 0.22 * len(chosen))

@@ -34,6 +34,9 @@ class Scorecard:
         ``raw unscaled`` (where the table is all numbers), ``pca``, ``untrained``, ``shuffled``.
     held_out : bool
         Whether the scored rows were kept from the fit.
+    seen : bool
+        Whether they are known to be of the fit. Neither holds where a fitted model is scored on
+        another table than its own.
     view : View or None
         Maps, neighbours and columns of the rows, for the page.
     model : VICReg
@@ -55,6 +58,7 @@ class Scorecard:
     batch_name: str | None = None
     n_batches: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    seen: bool = False
     #: More pictures for the page, such as those of a tuning study: (title, alternative text, SVG).
     pictures: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -112,7 +116,7 @@ class Scorecard:
         if self.held_out:
             rows += f", scored on {self.n_scored} rows that the fit has not seen"
         else:
-            rows += f", scored on {self.n_scored} of them"
+            rows += f", scored on {self.n_scored} of them" + ", seen in the fit" * self.seen
         if self.label_name is None:
             return f"{rows}; without labels: by {self.n_groups} k-means clusters of each space"
         if not self.n_groups:
@@ -138,6 +142,7 @@ class Scorecard:
             "n_rows": self.n_rows,
             "n_scored": self.n_scored,
             "held_out": self.held_out,
+            "seen": self.seen,
             "label": self.label_name,
             "batch": self.batch_name,
             "notes": [*self.notes, *(self.view.notes if self.view else [])],
