@@ -106,6 +106,22 @@ def test_fit_info_embed_and_evaluate_go_hand_in_hand(data: Path, tmp_path: Path,
     assert '"s177"' in page
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_a_label_that_the_model_remembers_may_be_named_again(
+    fitted: Path, tmp_path: Path, run: Any, last: bool
+) -> None:
+    frame = table()
+    others = [name for name in frame.columns if name != "species"]
+    frame.select([*others, "species"] if last else ["species", *others]).write_csv(
+        tmp_path / "t.csv"
+    )
+    named = run("evaluate", fitted, tmp_path / "t.csv", "--no-controls", "--json", "--label",
+                "species", "--id", "sample")  # fmt: skip
+    assert named.status == 0, named.err
+    remembered = run("evaluate", fitted, tmp_path / "t.csv", "--no-controls", "--json")
+    assert json.loads(named.out)["scores"] == json.loads(remembered.out)["scores"]
+
+
 @pytest.mark.parametrize("columns", [["species"], ["sample"], ["species", "sample"], []])
 def test_labels_and_ids_may_be_there_or_not(
     fitted: Path, tmp_path: Path, run: Any, columns: list[str]

@@ -214,8 +214,9 @@ def shuffle_columns(source: Source, random: np.random.Generator) -> Block:
 
 
 def drop_columns(frame: nw.DataFrame[Any], names: Sequence[str]) -> nw.DataFrame[Any]:
-    """A frame without the named columns; names that it lacks are passed over."""
-    return frame.drop([name for name in names if name in frame.columns])
+    """A frame without the named columns; names that it lacks, or that come twice, do no harm."""
+    # PyArrow would drop as many columns as there are names, the neighbour of one named twice too.
+    return frame.drop([name for name in dict.fromkeys(names) if name in frame.columns])
 
 
 def _read_csv(path: Path, delimiter: str) -> Any:
