@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -160,7 +161,12 @@ def column_names(source: Source) -> tuple[str, ...]:
     """The columns' names; ``x0``, ``x1``, ... for an array."""
     if isinstance(source, nw.DataFrame):
         return tuple(source.columns)
-    return tuple(f"x{column}" for column in range(source.shape[1]))
+    return _names_of_places(source.shape[1])
+
+
+@lru_cache(maxsize=16)
+def _names_of_places(count: int) -> tuple[str, ...]:
+    return tuple(f"x{column}" for column in range(count))  # asked for every block of an array
 
 
 def dense(source: Source) -> Block:

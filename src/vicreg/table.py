@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,23 @@ __all__ = ["Column", "TableEncoder"]
 FARTHEST = 10.0
 #: Where numbers are cut before they are squared.
 LARGEST = 1e6
+
+
+class _Places(NamedTuple):
+    """Where encoded numbers stand, and what they are made of.
+
+    Of the table's numbers: their ``positions`` in it, the places of their ``values`` and of their
+    normal scores (``scored``); of those with missing values, places of the flag (``flags``) and of
+    the value (``flagged``). ``others`` are columns of other kinds, each with its first place.
+    """
+
+    positions: list[int]
+    values: list[int]
+    scored: list[int]
+    flags: list[int]
+    flagged: list[int]
+    others: list[tuple[int, Column]]
+    width: int
 
 
 @dataclass
@@ -391,36 +409,41 @@ class TableEncoder:
         if self.depth is not None:
             return self._logs(source, first_row)[0]
         names = column_names(source)
-        values, flags, flagged, positions, scored = [], [], [], [], []
-        others: list[tuple[int, Column]] = []
-        place = 0
-        for column in self.columns:
-            if column.kind == "number":
-                values.append(place)
-                positions.append(column.position)
-                if "score" in column.parts:
-                    scored.append(place + column.parts.index("score"))
-                if "missing" in column.parts:
-                    flags.append(place + column.parts.index("missing"))
-                    flagged.append(place)
-            elif column.parts:
-                others.append((place, column))
-            place += len(column.parts)
-        numbers = numbers_of(source, positions, names, first_row)
-        if len(positions) == place:
+        places = self._places
+        numbers = numbers_of(source, places.positions, names, first_row)
+        if len(places.positions) == places.width:
             return numbers
-        raw = np.empty((source.shape[0], place))
-        raw[:, values] = numbers
-        raw[:, flags] = np.isnan(raw[:, flagged])
-        if scored:
+        raw = np.empty((source.shape[0], places.width))
+        raw[:, places.values] = numbers
+        raw[:, places.flags] = np.isnan(raw[:, places.flagged])
+        if places.scored:
             assert self.scores is not None
-            raw[:, scored] = self.scores(numbers)
-        for place, column in others:
+            raw[:, places.scored] = self.scores(numbers)
+        for place, column in places.others:
             parts = parts_of(source, column.position, names[column.position], column.kind)
             parts["missing"] = np.isnan(next(iter(parts.values()))).astype(np.float64)
             for offset, part in enumerate(column.parts):
                 raw[:, place + offset] = parts[part]
         return raw
+
+    @cached_property
+    def _places(self) -> _Places:
+        # Once for all blocks: those of a wide array have few rows, and every column counts.
+        places = _Places([], [], [], [], [], [], sum(len(column.parts) for column in self.columns))
+        place = 0
+        for column in self.columns:
+            if column.kind == "number":
+                places.values.append(place)
+                places.positions.append(column.position)
+                if "score" in column.parts:
+                    places.scored.append(place + column.parts.index("score"))
+                if "missing" in column.parts:
+                    places.flags.append(place + column.parts.index("missing"))
+                    places.flagged.append(place)
+            elif column.parts:
+                places.others.append((place, column))
+            place += len(column.parts)
+        return places
 
     def _logs(
         self, source: Block, first_row: int
