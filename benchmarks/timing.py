@@ -66,7 +66,7 @@ def peak_extra_memory(run: Callable[[], object]) -> int:
 
 
 def machine() -> str:
-    """Processor, threads and versions, for the head of a table."""
+    """Processor (its vector instructions too), threads and versions, for the head of a table."""
     processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -75,6 +75,7 @@ def machine() -> str:
                 processor = line.partition(":")[2].strip()
                 break
     return (
-        f"{processor}, {torch.get_num_threads()} thread(s), Python {platform.python_version()}, "
+        f"{processor} ({torch.backends.cpu.get_cpu_capability()}), "
+        f"{torch.get_num_threads()} thread(s), Python {platform.python_version()}, "
         f"torch {torch.__version__}"
     )
