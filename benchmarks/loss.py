@@ -16,22 +16,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from timing import interleaved, machine, peak_extra_memory
-from vicreg.loss import vicreg_loss
+from vicreg.loss import LossWeights, vicreg_loss
 
+__all__ = ["plain_autograd"]
+
+PAPER = LossWeights(25.0, 25.0, 1.0, 1.0, 1e-4)
 SHAPES = [(256, 64), (256, 256), (256, 1024), (256, 2048), (1024, 512), (1024, 2048), (512, 8192)]
 
 
-def plain_autograd(z1: Tensor, z2: Tensor) -> Tensor:
+def plain_autograd(z1: Tensor, z2: Tensor, weights: LossWeights = PAPER) -> Tensor:
     """The official formula, term by term, with autograd's own gradient."""
+    lam, mu, nu, gamma, eps = weights
     rows, dims = z1.shape
-    total = 25 * F.mse_loss(z1, z2)
+    total = lam * F.mse_loss(z1, z2)
     for z in (z1, z2):
         centred = z - z.mean(dim=0)
-        deviations = torch.sqrt(centred.var(dim=0) + 1e-4)
-        total = total + 25 * torch.mean(torch.relu(1 - deviations)) / 2
+        deviations = torch.sqrt(centred.var(dim=0) + eps)
+        total = total + mu * torch.mean(torch.relu(gamma - deviations)) / 2
         covariance = centred.T @ centred / (rows - 1)
         off_diagonal = covariance - torch.diag(covariance.diagonal())
-        total = total + off_diagonal.square().sum() / dims
+        total = total + nu * off_diagonal.square().sum() / dims
     return total
 
 

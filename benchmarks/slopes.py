@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +39,7 @@ import pyarrow.parquet
 import torch
 
 from memory import forget_peak, status
-from timing import machine
+from timing import machine, seconds_of
 from vicreg import VICReg, load
 from vicreg.cli import main as vicreg
 from vicreg.precision import fastest_float32
@@ -58,6 +59,8 @@ EMBEDDED = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 #: Sizes of the upper range.
 UPPER = 3
 GROUP, BATCH = 65_536, 16_384
+
+processor_seconds = partial(seconds_of, clock=time.process_time)
 
 
 class Slope(NamedTuple):
@@ -121,14 +124,6 @@ def step_of(model: VICReg, X: np.ndarray) -> Callable[[], None]:
     return run
 
 
-def seconds_of(run: Callable[[], object], calls: int = 1) -> float:
-    """Seconds that the processor spent on a call."""
-    start = time.process_time()
-    for _ in range(calls):
-        run()
-    return (time.process_time() - start) / calls
-
-
 def against(
     axis: str, sizes: Sequence[int], shape: Callable[[int], tuple[int, int, int]], options: Any
 ) -> None:
@@ -142,14 +137,14 @@ def against(
             X = table(rows, columns)
             short: list[VICReg] = []
             found["a fit of one step"][place].append(
-                seconds_of(lambda X=X, w=width, to=short: to.append(fit(X, 1, w)))  # type: ignore[misc]
+                processor_seconds(lambda X=X, w=width, to=short: to.append(fit(X, 1, w)))  # type: ignore[misc]
             )
             found["the fit"][place].append(
-                seconds_of(lambda X=X, w=width: fit(X, options.steps, w))  # type: ignore[misc]
+                processor_seconds(lambda X=X, w=width: fit(X, options.steps, w))  # type: ignore[misc]
             )
             step = step_of(short[0], X)
-            seconds_of(step, 3)
-            found["a step"][place].append(seconds_of(step, 15))
+            processor_seconds(step, 3)
+            found["a step"][place].append(processor_seconds(step, 15))
     rows, columns, width = shape(0)
     fixed = [f"{rows} rows"] * bool(rows) + [f"{columns} columns"] * bool(columns)
     fixed += [f"hidden width {width}"] * bool(width)
@@ -177,7 +172,7 @@ def encoding(options: Any) -> None:
     found: list[list[float]] = [[] for _ in ENCODED]
     for _ in range(options.rounds):
         for of_size, X in zip(found, tables, strict=True):
-            of_size.append(seconds_of(lambda X=X: encode(X)))  # type: ignore[misc]
+            of_size.append(processor_seconds(lambda X=X: encode(X)))  # type: ignore[misc]
     print_per("columns", "encoding, at 1000 rows", ENCODED, found)
 
 
@@ -190,7 +185,7 @@ def transform(options: Any) -> None:
     for _ in range(options.rounds):
         for of_size, rows in zip(found, ROWS, strict=True):
             calls = max(1, 16_000 // rows)
-            of_size.append(seconds_of(lambda n=rows: model.transform(X[:n]), calls))  # type: ignore[misc]
+            of_size.append(processor_seconds(lambda n=rows: model.transform(X[:n]), calls))  # type: ignore[misc]
     print_per("rows", "transform, at 60 columns", ROWS, found)
 
 
@@ -241,7 +236,7 @@ def measure(way: str, folder: Path, rows: int) -> tuple[int, float]:
 
     run(warm, out)  # what libraries load late
     before = forget_peak()
-    seconds = seconds_of(lambda: run(data, out))
+    seconds = processor_seconds(lambda: run(data, out))
     return status("VmHWM") - before, seconds
 
 

@@ -227,8 +227,7 @@ def _read_pbmc68k(listed: Listed, path: Path) -> Table:
 
 def _read_scmark(listed: Listed, path: Path) -> Table:
     counts = pd.read_csv(path).to_numpy(dtype=np.float64)
-    labels = pd.read_csv(path.with_name("labels.csv")).iloc[:, -1]
-    return Table(listed.name, np.log1p(counts), labels.to_numpy().astype(str))
+    return Table(listed.name, np.log1p(counts), _labels(path.with_name("labels.csv")))
 
 
 def _read_adult(listed: Listed, path: Path) -> Table:
@@ -251,21 +250,18 @@ def _read_khan(listed: Listed, path: Path) -> Table:
     X, y = [], []
     for part in ("train", "test"):
         X.append(pd.read_csv(path / f"Khan_x{part}.csv"))
-        y.append(pd.read_csv(path / f"Khan_y{part}.csv").iloc[:, -1])
-    labels = pd.concat(y).to_numpy().astype(str)
-    return Table(listed.name, pd.concat(X).to_numpy(dtype=np.float64), labels)
+        y.append(_labels(path / f"Khan_y{part}.csv"))
+    return Table(listed.name, pd.concat(X).to_numpy(dtype=np.float64), np.concatenate(y))
 
 
 def _read_nci60(listed: Listed, path: Path) -> Table:
     X = np.load(path, allow_pickle=False)
-    labels = pd.read_csv(path.with_name("NCI60labs.csv")).iloc[:, -1]
-    return Table(listed.name, X, labels.to_numpy().astype(str))
+    return Table(listed.name, X, _labels(path.with_name("NCI60labs.csv")))
 
 
 def _read_coffee(listed: Listed, path: Path) -> Table:
-    labels = pd.read_csv(path.with_name("coffee_labels.csv")).iloc[:, -1]
     spectra = pd.read_csv(path).to_numpy(dtype=np.float64)
-    return Table(listed.name, spectra, labels.to_numpy().astype(str))
+    return Table(listed.name, spectra, _labels(path.with_name("coffee_labels.csv")))
 
 
 def _read_collagen(listed: Listed, path: Path) -> Table:
@@ -294,8 +290,7 @@ def _read_faces(listed: Listed, path: Path) -> Table:
 
 def _read_oaks(listed: Listed, path: Path) -> Table:
     counts = pd.read_csv(path).to_numpy(dtype=np.float64)
-    labels = pd.read_csv(path.with_name("covariates.csv"))["tree"]
-    return Table(listed.name, np.log1p(counts), labels.to_numpy().astype(str))
+    return Table(listed.name, np.log1p(counts), _labels(path.with_name("covariates.csv"), "tree"))
 
 
 def _read_penguins(listed: Listed, path: Path) -> Table:
@@ -314,6 +309,13 @@ def _read_series(listed: Listed, path: Path) -> Table:
             X.append([float(value) for channel in channels for value in channel.split(",")])
             y.append(label)
     return Table(listed.name, np.array(X), np.array(y))
+
+
+def _labels(path: Path, column: str | None = None) -> NDArray[np.str_]:
+    """A column of a file of labels as text, by default its last."""
+    frame = pd.read_csv(path)
+    chosen = frame[frame.columns[-1] if column is None else column]
+    return np.asarray(chosen, dtype=str)
 
 
 def _features(frame: pd.DataFrame) -> Any:

@@ -6,14 +6,23 @@ import platform
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Spread", "interleaved", "machine", "peak_extra_memory"]
+__all__ = [
+    "Spread",
+    "in_turn",
+    "interleaved",
+    "machine",
+    "peak_extra_memory",
+    "seconds_of",
+]
+
+Name = TypeVar("Name")
 
 
 class Spread(NamedTuple):
@@ -24,26 +33,48 @@ class Spread(NamedTuple):
     high: float
 
 
-def interleaved(
-    contestants: Mapping[str, Callable[[], object]], *, rounds: int, calls: int
-) -> dict[str, Spread]:
-    """Time every contestant in turn, ``rounds`` times ``calls`` calls each.
+def seconds_of(
+    run: Callable[[], object], calls: int = 1, *, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of a call, the mean of so many.
 
-    A machine that slows down half-way slows all of them alike, so ratios of the medians hold.
+    ``time.process_time`` gives those of the processor, which other processes disturb less.
     """
+    start = clock()
+    for _ in range(calls):
+        run()
+    return (clock() - start) / calls
+
+
+def in_turn(
+    contestants: Mapping[Name, Callable[[], object]],
+    *,
+    rounds: int,
+    calls: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Name, list[float]]:
+    """Seconds of a call in every round: every contestant in turn, so many calls each."""
     for run in contestants.values():
         for _ in range(3):
             run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    found: dict[Name, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, run in contestants.items():
-            start = time.perf_counter()
-            for _ in range(calls):
-                run()
-            seconds[name].append((time.perf_counter() - start) / calls)
+            run()  # the caches hold what another left there
+            found[name].append(seconds_of(run, calls, clock=clock))
+    return found
+
+
+def interleaved(
+    contestants: Mapping[Name, Callable[[], object]], *, rounds: int, calls: int
+) -> dict[Name, Spread]:
+    """Median and quartiles of every contestant's seconds, timed in turn.
+
+    A machine that slows down half-way slows all of them alike, so ratios of the medians hold.
+    """
     return {
         name: Spread(*statistics.quantiles(values, n=4, method="inclusive"))
-        for name, values in seconds.items()
+        for name, values in in_turn(contestants, rounds=rounds, calls=calls).items()
     }
 
 

@@ -104,7 +104,7 @@ def numbers_of(
     *,
     refuse_infinite: bool = True,
 ) -> NDArray[np.float64]:
-    """Columns as float64 (rows, columns), NaN where missing; refuses text, and infinities."""
+    """Columns as float64 (rows, columns), NaN where missing; refuses text, infinities if asked."""
     if isinstance(source, np.ndarray) and source.dtype.kind not in "OUSMm":
         everything = len(positions) == source.shape[1]
         values = (source if everything else source[:, positions]).astype(np.float64)

@@ -146,7 +146,7 @@ class LivePage(WatchedPage):
     def __call__(self, moment: Moment) -> None:
         for name, value in moment._asdict().items():
             self._state.history.setdefault(name, []).append(value)
-        self._of_moment = f"effective rank {moment.effective_rank:.1f} at step {moment.step}."
+        self._of_moment = f"; effective rank {moment.effective_rank:.1f} at step {moment.step}"
         self._stand(moment.step, moment.total, moment.seconds)
 
     def pulse(self, sign: Pulse) -> None:
@@ -157,6 +157,6 @@ class LivePage(WatchedPage):
         left = seconds / step * (self._steps - step)
         self._state.told = (
             f"Step {step} of {self._steps} after {seconds:.0f} s, about {left:.0f} s to go; "
-            f"loss {total:.4g}; {self._of_moment}"
+            f"loss {total:.4g}{self._of_moment}."
         )
         self._refresh()

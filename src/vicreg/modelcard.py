@@ -123,11 +123,10 @@ def _scores(evaluation: dict[str, Any] | None) -> list[str]:
     if evaluation is None:
         return ["The model was not evaluated before it was saved."]
     measures = evaluation["measures"]
-    of_fit = ", which the fit has seen" if evaluation["seen"] else ""
-    if evaluation["held_out"]:
-        of_fit = ", which the fit has not seen"
+    known = ", which the fit has not seen" * evaluation["held_out"]
+    known += ", which the fit has seen" * evaluation["seen"]
     lines = [
-        f"On {escaped(evaluation['title'])}, {evaluation['n_scored']} rows scored{of_fit}.",
+        f"On {escaped(evaluation['title'])}, {evaluation['n_scored']} rows scored{known}.",
         "",
         evaluation["verdict"],  # the package's own words
         "",

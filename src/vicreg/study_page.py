@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vicreg.live import WatchedPage
+from vicreg.progress import best_scores
 from vicreg.study_plots import study_pictures
 
 if TYPE_CHECKING:
@@ -56,11 +57,7 @@ class StudyPage(WatchedPage):
         seconds = time.perf_counter() - self._started
         done = len(ended) - (self._before or 0)
         told = [f"{done} of {self._n_trials} trials done after {seconds:.0f} s"]
-        for place, name in enumerate(self._objectives):
-            values = [trial.values[place] for trial in ended if trial.values]
-            if values:
-                told.append(f"best {name} {max(values):.3f}")
-        self._state.told = ", ".join(told) + "."
+        self._state.told = ", ".join(told + best_scores(ended, self._objectives)) + "."
         if len(ended) != self._pictured:  # the pictures are of trials that have ended
             self._pictured = len(ended)
             self._state.pictures = [
