@@ -37,7 +37,16 @@ ORDER = [
         "memory",
         "objectives",
     ),
-    *("modelcard", "persistence", "header", "estimator", "targets", "spaces", "scores"),
+    *(
+        "modelcard",
+        "persistence",
+        "embedding_file",
+        "header",
+        "estimator",
+        "targets",
+        "spaces",
+        "scores",
+    ),
     *(
         "verdict",
         "shown_columns",
@@ -59,7 +68,7 @@ ORDER = [
         "study_page",
         "tuning",
     ),
-    *("cli", "tune_command"),
+    *("cli", "embed_command", "tune_command"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {
@@ -76,8 +85,8 @@ HOMES = {
     "markupsafe": {"report"},
     "umap": {"maps"},
     "torch.utils.tensorboard": {"events"},
-    "pyarrow": {"sources", "cli", "workers"},
-    "cyclopts": {"cli", "tune_command"},
+    "pyarrow": {"sources", "embedding_file", "embed_command", "workers"},
+    "cyclopts": {"cli", "embed_command", "tune_command"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
     "narwhals": {"sources", "columns", "counts", "header", "spaces", "cli", "workers"},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet
 import pytest
 from sklearn.datasets import load_wine
 
@@ -463,22 +466,90 @@ def test_a_harmed_model_is_refused(fitted: Path, run: Any, name: str, harm: str)
     assert not (fitted.parent / "Z.csv").exists()
 
 
-def test_a_full_disk_leaves_the_old_output(
-    fitted: Path, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = fitted.parent / "Z.csv"
+@pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
+def test_a_full_disk_leaves_the_old_output(fitted: Path, run: Any, suffix: str) -> None:
+    out = fitted.parent / f"Z.{suffix}"
     out.write_text("old", encoding="utf-8")
-
-    def full(path: Path, *_: Any) -> None:
-        path.write_text("half", encoding="utf-8")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("vicreg.cli._write_csv", full)
     before = sorted(fitted.parent.iterdir())
-    told = run("embed", fitted, fitted.parent / "t.csv", "--out", out)
-    assert_refused(told, "no space left on device")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # the system refuses to write on
+    try:
+        told = run("embed", fitted, fitted.parent / "t.csv", "--out", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_refused(told, "File too large")
     assert out.read_text(encoding="utf-8") == "old"
     assert sorted(fitted.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("kind", ["category", "number"])
+def test_blocks_of_a_file_give_what_the_whole_gives(
+    fitted: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, suffix: str, kind: str
+) -> None:
+    row = pl.int_range(30 * 178)
+    # An id whose values grow with the blocks, or that is missing in all of the last ones.
+    ids = row.cast(pl.String) if kind == "category" else pl.when(row < 3000).then(row)
+    frame = pl.concat([table()] * 30).with_columns(sample=ids)
+    data, out = tmp_path / f"t.{suffix}", tmp_path / "Z.parquet"
+    if suffix == "csv":
+        frame.write_csv(data)
+    else:
+        written = frame
+        if kind == "category":
+            written = frame.with_columns(pl.col("sample").cast(pl.Categorical))
+        # Blocks do not end where row groups do.
+        pyarrow.parquet.write_table(written.to_arrow(), data, row_group_size=700)
+    monkeypatch.setattr("vicreg.embed_command.ENTRIES", 1)
+    wanted = load(fitted).transform(frame.drop("species", "sample"))
+    told = run("embed", fitted, data, "--out", out)
+    assert told.status == 0, told.err
+    assert pyarrow.parquet.ParquetFile(out).metadata.num_row_groups == 6
+    Z = pl.read_parquet(out)
+    assert np.array_equal(Z.select(DIMENSIONS).to_numpy(), wanted)
+    assert Z["sample"].cast(pl.String).to_list() == frame["sample"].cast(pl.String).to_list()
+    assert run("embed", fitted, data, "--out", tmp_path / "Z.npy").status == 0
+    assert np.array_equal(np.load(tmp_path / "Z.npy"), wanted)
+
+
+def test_a_fault_in_a_later_block_is_named_by_its_row(
+    fitted: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, out = pl.concat([table()] * 30), tmp_path / "Z.parquet"
+    monkeypatch.setattr("vicreg.embed_command.ENTRIES", 1)
+    harmed = frame.with_columns(
+        alcohol=pl.when(pl.int_range(pl.len()) == 4321).then(math.inf).otherwise("alcohol")
+    )
+    harmed.write_parquet(tmp_path / "t.parquet")
+    told = run("embed", fitted, tmp_path / "t.parquet", "--out", out)
+    assert_refused(told, "column 'alcohol', row 4321")
+    assert not out.exists()
+
+
+def test_pairs_are_compared_in_every_block(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pl.concat([table()] * 7).with_columns(sample=pl.int_range(7 * 178))
+    first = frame.select("alcohol", "malic_acid", "sample")
+    second = frame.select("sample", "ash", "magnesium")
+    first.write_csv(tmp_path / "a.csv")
+    second.write_parquet(tmp_path / "b.parquet", row_group_size=400)
+    pair = ["--paired", tmp_path / "b.parquet"]
+    model, out = tmp_path / "m", tmp_path / "Z.parquet"
+    asides = ["--id", "sample"]
+    assert run("fit", tmp_path / "a.csv", "--out", model, *pair, *asides, *FAST).status == 0
+    monkeypatch.setattr("vicreg.embed_command.ENTRIES", 1)
+    assert run("embed", model, tmp_path / "a.csv", "--out", out, *pair).status == 0
+    wanted = load(model).transform(first.drop("sample"), X_paired=second.drop("sample"))
+    assert np.array_equal(pl.read_parquet(out).select(DIMENSIONS).to_numpy(), wanted)
+    second.with_columns(
+        sample=pl.when(pl.col("sample") == 1200).then(-1).otherwise("sample")
+    ).write_parquet(tmp_path / "b.parquet")
+    told = run("embed", model, tmp_path / "a.csv", "--out", out, *pair)
+    assert_refused(told, "same rows in the same order, however: row 1200 is -1, not 1200")
+    second[:-1].write_parquet(tmp_path / "b.parquet")
+    told = run("embed", model, tmp_path / "a.csv", "--out", out, *pair)
+    assert_refused(told, "in the same order, however: 1245 rows, not 1246")
 
 
 @pytest.mark.slow

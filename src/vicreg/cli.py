@@ -1,4 +1,4 @@
-"""The command line: ``vicreg demo | fit | embed | evaluate | info``; ``tune`` has its own file.
+"""The command line: ``vicreg demo | fit | evaluate | info``; two commands have their own files.
 
 Exit status 0, or 2 with one line on stderr. ``--json`` prints one machine-readable line on stdout.
 """
@@ -77,6 +77,7 @@ def _fit_options() -> type[Any]:
 
 
 FitOptions = _fit_options()
+app.command("vicreg.embed_command:embed", name="embed")
 app.command("vicreg.tune_command:tune", name="tune")
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), help="No progress bar.")]
 AsJson = Annotated[
@@ -116,6 +117,7 @@ def demo(
     import numpy as np
     from sklearn.datasets import load_digits, make_blobs
 
+    from vicreg.embedding_file import embedding_file
     from vicreg.estimator import VICReg
     from vicreg.evaluation import evaluate
     from vicreg.persistence import fresh_file
@@ -140,16 +142,15 @@ def demo(
         if not as_json:
             _print_card(card)
     out.mkdir(parents=True, exist_ok=True)
-    with fresh_file(out / "embeddings.parquet") as fresh:
-        _write_parquet(
-            fresh,
-            {
-                "table": np.concatenate([[one["table"]] * len(one["label"]) for one in tables]),
-                "row": np.concatenate([np.arange(len(one["label"])) for one in tables]),
-                "label": np.concatenate([one["label"] for one in tables]),
-            },
-            np.concatenate([one["embedding"] for one in tables]),
-        )
+    shape = {"n_rows": len(blobs) + len(digits), "n_components": tables[0]["embedding"].shape[1]}
+    with embedding_file(out / "embeddings.parquet", **shape) as write:
+        for one in tables:
+            n_rows = len(one["label"])
+            names = [one["table"]] * n_rows
+            write(
+                {"table": names, "row": np.arange(n_rows), "label": one["label"]},
+                one["embedding"],
+            )
     cards[-1].model.save(out / "model")
     with fresh_file(out / "report.html") as fresh:
         page = render_report(cards, title="VICReg demo")
@@ -261,62 +262,6 @@ def fit(
         f"fitted {model.n_rows_} rows x {model.n_features_in_} columns in {steps} steps, "
         f"{seconds:.1f} s; model in {out}"
     )
-
-
-@app.command
-def embed(
-    model: Annotated[Path, Parameter(help="Model folder.")],
-    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
-    *,
-    out: Annotated[Path, Parameter(help="File to write: .parquet, .csv or .npy.")],
-    id: Id = None,  # noqa: A002 (the option's name)
-    paired: Paired = None,
-    as_json: AsJson = False,
-) -> None:
-    """Embed a table with a saved model; the rows' ids come along.
-
-    Ids are the column named by --id here or at fit, and else the row numbers. A .npy file holds the
-    embedding alone; its ids go to a second file, NAME.ids.npy.
-    """
-    import numpy as np
-
-    from vicreg.estimator import load
-    from vicreg.persistence import check_file, fresh_file
-
-    suffix = out.suffix.lower()
-    if suffix not in (".parquet", ".csv", ".npy"):
-        raise ValueError(f"--out must end in .parquet, .csv or .npy, however: {out.name}")
-    check_file(out)
-    fitted = load(model)
-    frame = _frame(data)
-    id_name = id if id is not None else fitted.aside_.get("id")
-    if id is not None or (id_name is not None and id_name in frame.columns):
-        ids = _column(frame, str(id_name), data).to_numpy()
-    else:
-        id_name, ids = "row", np.arange(frame.shape[0])
-    aside = {**fitted.aside_, "given id": id}
-    embedding = fitted.transform(
-        _features(frame, aside),
-        X_paired=None if paired is None else _second(paired, frame, aside),
-    )
-    with fresh_file(out) as fresh:
-        if suffix == ".npy":
-            np.save(fresh, embedding, allow_pickle=False)
-        elif suffix == ".csv":
-            _write_csv(fresh, {str(id_name): ids}, embedding)
-        else:
-            _write_parquet(fresh, {str(id_name): ids}, embedding)
-    written = [str(out)]
-    if suffix == ".npy":
-        ids_out = out.with_suffix(".ids.npy")
-        plain = ids.astype(str) if ids.dtype == object else ids
-        with fresh_file(ids_out) as fresh:
-            np.save(fresh, plain, allow_pickle=False)
-        written.append(str(ids_out))
-    if as_json:
-        print(json.dumps({"written": written, "rows": len(ids), "columns": embedding.shape[1]}))
-    else:
-        _say(f"wrote {' and '.join(written)}: {len(ids)} rows x {embedding.shape[1]} dimensions")
 
 
 @app.command
@@ -551,10 +496,14 @@ def _frame(path: Path) -> nw.DataFrame[Any]:
 
 
 def _column(frame: nw.DataFrame[Any], name: str, data: Path) -> nw.Series[Any]:
-    if name not in frame.columns:
-        shown = ", ".join(frame.columns[:8]) + (", ..." if len(frame.columns) > 8 else "")
-        raise ValueError(f"{data} has no column {name!r}; it has {shown}")
+    _check_column(frame.columns, name, data)
     return frame[name]
+
+
+def _check_column(columns: Sequence[str], name: str, data: Path) -> None:
+    if name not in columns:
+        shown = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
+        raise ValueError(f"{data} has no column {name!r}; it has {shown}")
 
 
 def _features(frame: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
@@ -565,43 +514,29 @@ def _features(frame: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
 
 
 def _second(path: Path, first: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
-    """The second table's features; where both tables name their rows, the names must agree."""
+    """The second table's features, of the same rows."""
     frame = _frame(path)
-    for name in (aside.get("given id"), aside.get("id")):
-        if name is None or name not in frame.columns or name not in first.columns:
-            continue
-        names, others = first[name].to_list(), frame[name].to_list()
-        if len(names) == len(others) and names != others:
-            row = next(
-                at for at, pair in enumerate(zip(names, others, strict=True)) if len({*pair}) > 1
-            )
-            raise ValueError(
-                f"{path} must have the same rows in the same order, however: row {row} is "
-                f"{others[row]!r}, not {names[row]!r}"
-            )
+    _check_same_rows(first, frame, aside.get("id"), path)
     return _features(frame, aside)
 
 
-def _write_parquet(path: Path, ids: dict[str, Any], embedding: Any) -> None:
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(_arrow(ids, embedding), path)
-
-
-def _write_csv(path: Path, ids: dict[str, Any], embedding: Any) -> None:
-    import pyarrow.csv
-
-    pyarrow.csv.write_csv(_arrow(ids, embedding), path)
-
-
-def _arrow(ids: dict[str, Any], embedding: Any) -> Any:
-    import pyarrow as pa
-
-    dimensions = {f"vicreg{place}": embedding[:, place] for place in range(embedding.shape[1])}
-    taken = [name for name in ids if name in dimensions]
-    if taken:
-        raise ValueError(f"the id column {taken[0]!r} has a dimension's name; rename it")
-    return pa.table({**ids, **dimensions})
+def _check_same_rows(
+    first: nw.DataFrame[Any],
+    second: nw.DataFrame[Any],
+    name: str | None,
+    path: Path,
+    first_row: int = 0,
+) -> None:
+    """Where both tables name their rows, the names must agree."""
+    if name is None or name not in first.columns or name not in second.columns:
+        return
+    pairs = zip(first[name].to_list(), second[name].to_list(), strict=False)
+    for row, (one, other) in enumerate(pairs, first_row):
+        if one != other:
+            raise ValueError(
+                f"{path} must have the same rows in the same order, however: row {row} is "
+                f"{other!r}, not {one!r}"
+            )
 
 
 def _print_card(card: Scorecard) -> None:

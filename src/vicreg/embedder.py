@@ -72,10 +72,11 @@ class Embedder:
             generator=generator,
         )
 
-    def embed(self, source: Source, *, side: int = 0) -> NDArray[np.float32]:
+    def embed(self, source: Source, *, side: int = 0, first_row: int = 0) -> NDArray[np.float32]:
         """Embedding (rows, n_components) of a table with the fitted columns.
 
-        ``side`` 1 is the second table, where pairs of rows were fitted.
+        ``side`` 1 is the second table, where pairs of rows were fitted; ``first_row`` is what
+        messages call the first of the rows.
         """
         network, table = self.network, self.table
         if self.paired is not None:
@@ -86,7 +87,7 @@ class Embedder:
         embedding = np.empty(shape, dtype=np.float32)
         with _threads(self.n_threads):
             for start, part in blocks(source, least_rows=BLOCK):
-                rows = table.transform(part, first_row=start).to(device)
+                rows = table.transform(part, first_row=first_row + start).to(device)
                 embedding[start : start + len(rows)] = embed(network, rows).cpu().numpy()
         return embedding
 

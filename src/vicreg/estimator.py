@@ -332,12 +332,16 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         >>> bool(np.allclose(both, (model.transform(X) + model.transform(X_paired=X2)) / 2))
         True
         """
+        return self._embedding(X, X_paired)
+
+    def _embedding(self, X: object, X_paired: object, *, first_row: int = 0) -> NDArray[np.float32]:
+        """What ``transform`` gives; ``first_row`` is what messages call the first of the rows."""
         check_is_fitted(self)
         if X is None and X_paired is None:
             raise ValueError("X must be a table, or X_paired one, however: neither is given")
         sides = []
         if X is not None:
-            sides.append(self.embedder_.embed(self._read(X, reset=False)))
+            sides.append(self.embedder_.embed(self._read(X, reset=False), first_row=first_row))
         if X_paired is not None:
             if self.paired_columns_ is None:
                 raise ValueError(
@@ -345,7 +349,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                     "fitted on X alone; fit it with fit(X, X_paired=...)"
                 )
             source = read_checked(self.paired_columns_, X_paired, reset=False)
-            sides.append(self.embedder_.embed(source, side=1))
+            sides.append(self.embedder_.embed(source, side=1, first_row=first_row))
         if len(sides) == 1:
             return sides[0]
         if len(sides[0]) != len(sides[1]):

@@ -1,0 +1,131 @@
+"""A file of an embedding, written block by block: Parquet, CSV or NumPy's own format."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from vicreg.persistence import check_file, fresh_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Write: TypeAlias = Callable[[Mapping[str, Any], NDArray[np.float32]], None]
+
+__all__ = ["check_embedding_file", "embedding_file", "written"]
+
+SUFFIXES = (".parquet", ".csv", ".npy")
+
+
+def check_embedding_file(path: Path) -> None:
+    """Refuse a path that an embedding cannot be written to.
+
+    Raises
+    ------
+    ValueError
+        If it does not end in ``.parquet``, ``.csv`` or ``.npy``.
+    OSError
+        If no file can be written there.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--out must end in .parquet, .csv or .npy, however: {path.name}")
+    check_file(path)
+
+
+def written(path: Path) -> list[Path]:
+    """The files that an embedding at a path takes: a ``.npy`` file has its ids beside it."""
+    return [path, path.with_suffix(".ids.npy")] if path.suffix.lower() == ".npy" else [path]
+
+
+@contextmanager
+def embedding_file(path: Path, *, n_rows: int, n_components: int) -> Iterator[Write]:
+    """A function that adds rows to a file: other columns by name, and the embedding.
+
+    The file is there once the block of code ends well; until then, what was there stays. A
+    ``.npy`` file holds the embedding alone, its one other column goes to ``NAME.ids.npy``.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.parquet``, ``.csv`` or ``.npy``.
+    n_rows, n_components : int
+        Of the whole embedding.
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is no writing to that path, see :func:`check_embedding_file`; from the function,
+        if another column has a dimension's name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from vicreg.embedding_file import embedding_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "Z.csv"
+    ...     with embedding_file(path, n_rows=2, n_components=1) as write:
+    ...         write({"name": ["a"]}, np.ones((1, 1), dtype=np.float32))
+    ...         write({"name": ["b"]}, np.zeros((1, 1), dtype=np.float32))
+    ...     print(path.read_text().strip())
+    "name","vicreg0"
+    "a",1
+    "b",0
+    """
+    check_embedding_file(path)
+    with ExitStack() as stack:
+        fresh = stack.enter_context(fresh_file(path))
+        if path.suffix.lower() == ".npy":
+            fresh_ids = stack.enter_context(fresh_file(written(path)[1]))
+            with fresh.open("wb") as file:
+                ids: list[NDArray[Any]] = []
+                yield _into_array(file, ids, (n_rows, n_components))
+            plain = np.concatenate(ids)
+            if plain.dtype == object:
+                plain = plain.astype(str)
+            np.save(fresh_ids, plain, allow_pickle=False)
+        else:
+            yield _into_table(fresh, stack, n_components)
+
+
+def _into_array(file: Any, ids: list[NDArray[Any]], shape: tuple[int, int]) -> Write:
+    head = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
+
+    def write(others: Mapping[str, Any], embedding: NDArray[np.float32]) -> None:
+        file.write(embedding.astype("<f4", copy=False).tobytes())
+        (column,) = others.values()
+        ids.append(np.asarray(column))
+
+    return write
+
+
+def _into_table(fresh: Path, stack: ExitStack, n_components: int) -> Write:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    kind = (
+        pyarrow.csv.CSVWriter if fresh.suffix.lower() == ".csv" else pyarrow.parquet.ParquetWriter
+    )
+    dimensions = [f"vicreg{place}" for place in range(n_components)]
+    writer: Any = None
+
+    def write(others: Mapping[str, Any], embedding: NDArray[np.float32]) -> None:
+        nonlocal writer
+        taken = [name for name in others if name in dimensions]
+        if taken:
+            raise ValueError(f"the id column {taken[0]!r} has a dimension's name; rename it")
+        columns = dict(zip(dimensions, np.ascontiguousarray(embedding.T), strict=True))
+        rows = pa.table({**others, **columns})
+        if writer is None:  # the other columns' types are known now
+            writer = stack.enter_context(kind(fresh, rows.schema))
+        writer.write_table(rows)
+
+    return write
