@@ -158,7 +158,7 @@ def fit_with(
     try:
         with fastest_float32(2 * config.batch_size * embedder.network.largest_layer):
             _train(module, rows, held_out, embedder, config, generator)
-            embedder.add_details(rows, generator)
+            embedder.finish(rows, generator)
     finally:
         torch.set_num_threads(threads)
     return embedder

@@ -28,6 +28,7 @@ ORDER = [
         "table",
         "batches",
         "inference",
+        "spectrum",
         "details",
         "collapse",
         "step",

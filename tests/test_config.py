@@ -22,6 +22,8 @@ WRONG: list[tuple[str, Any]] = [
     ("projector", "256"),
     ("detail_share", 1.1),
     ("detail_scale", -0.1),
+    ("detail_waves", -1),
+    ("spectrum", "flat"),
     ("skip", 1),
     ("batch_norm", "yes"),
     ("final_relu", None),
@@ -88,6 +90,14 @@ def test_lists_become_tuples() -> None:
 def test_configuration_survives_json() -> None:
     config = Config(hidden=(), projector=(3, 4), nu=0.5)
     assert config_from(json.loads(json.dumps(config.as_dict()))) == config
+
+
+def test_a_stored_configuration_means_what_it_meant() -> None:
+    """What was added later was not done by a model of before."""
+    stored = {**Config().as_dict(), "steps": 7}
+    del stored["detail_waves"], stored["spectrum"]
+    config = config_from(stored)
+    assert (config.detail_waves, config.spectrum, config.steps) == (0, 1, 7)
 
 
 def test_unknown_entries_are_refused() -> None:

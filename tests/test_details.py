@@ -5,21 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.preprocessing import StandardScaler
 
 from test_networks import one_hot, rows_of
 from vicreg import VICReg
 from vicreg.config import Config
-from vicreg.details import fit_details
+from vicreg.details import OF_WAVES, WIDTH, fit_details
 from vicreg.networks import Encoder, JointEmbedding, Rows, projector
 
 CARDINALITIES = [4, 3]
 
 
-def fitted(rows: Rows, n_details: int, scale: float = 0.1, hidden: int = 8) -> JointEmbedding:
+def fitted(
+    rows: Rows, n_details: int, scale: float = 0.1, hidden: int = 8, waves: int = 0
+) -> JointEmbedding:
     torch.manual_seed(0)
     widths = [hidden] if hidden else []
-    encoder = Encoder(6, CARDINALITIES, hidden=widths, n_components=5, n_details=n_details)
+    encoder = Encoder(
+        6, CARDINALITIES, hidden=widths, n_components=5, n_details=n_details, n_waves=waves
+    )
     network = JointEmbedding([encoder], [projector(5, [7])])
     generator = torch.Generator().manual_seed(1)
     fit_details(network, rows, CARDINALITIES, scale=scale, generator=generator)
@@ -33,21 +41,66 @@ def told_of(network: JointEmbedding, rows: Rows) -> torch.Tensor:
     parts = [one_hot(rows, CARDINALITIES)]
     if encoder.n_hidden:
         parts.append(encoder.hidden(rows).detach())
+    weights = [1.0] * len(parts)
+    if encoder.details is not None and encoder.details.phases is not None:
+        phases = encoder.details.phases
+        parts.append(torch.cos(encoder(rows) @ phases.weight.T + phases.bias).detach())
+        weights.append(OF_WAVES)
     centred = [part - part.mean(dim=0) for part in parts]
-    return torch.cat([part / part.square().sum(dim=1).mean().sqrt() for part in centred], 1)
+    return torch.cat(
+        [
+            part * weight / part.square().sum(dim=1).mean().sqrt()
+            for part, weight in zip(centred, weights, strict=True)
+        ],
+        1,
+    )
 
 
+@pytest.mark.parametrize("waves", [0, 7])
 @pytest.mark.parametrize("hidden", [8, 0])
 @pytest.mark.parametrize("n_rows", [300, 12])
-def test_details_are_principal_components_but_for_a_rotation(n_rows: int, hidden: int) -> None:
+def test_details_are_principal_components_but_for_a_rotation(
+    n_rows: int, hidden: int, waves: int
+) -> None:
     rows = rows_of(n_rows, 6, CARDINALITIES)
-    network = fitted(rows, 4, hidden=hidden)
+    network = fitted(rows, 4, hidden=hidden, waves=waves)
     details = network.embed(rows)[:, 5:].detach().double()
     wanted = PCA(4).fit_transform(told_of(network, rows).double().numpy())
     # A rotation leaves the products of rows; the scale is free.
     found, expected = details @ details.T, torch.from_numpy(wanted @ wanted.T)
     found, expected = found / found.norm(), expected / expected.norm()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_products_of_waves_are_a_gaussian_kernel_of_the_learnt_components() -> None:
+    """Against scikit-learn's kernel; with many waves the error falls as their root."""
+    rows = rows_of(200, 6, CARDINALITIES)
+    network = fitted(rows, 4, waves=20_000)
+    (encoder,) = network.encoders
+    assert isinstance(encoder, Encoder)
+    assert encoder.details is not None
+    learnt = encoder(rows).detach()
+    waves = encoder.details.waves(learnt)
+    assert waves is not None
+    width = WIDTH * np.median(pdist(learnt.numpy()))
+    wanted = rbf_kernel(learnt.double().numpy(), gamma=1 / (2 * width**2))
+    found = (2 * waves @ waves.T / waves.shape[1]).detach().numpy()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=0.05)
+    assert wanted.min() < 0.3  # neither all near nor all far
+
+
+def test_waves_let_a_linear_model_tell_a_ring_from_what_is_inside() -> None:
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 400)
+    radius = np.where(np.arange(400) < 200, 0.3, 1.0)
+    X = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+    y = np.arange(400) < 200
+    accuracy = {}
+    for waves in (0, 64):
+        model = VICReg(64, hidden=(), steps=20, detail_waves=waves, random_state=0)
+        Z = StandardScaler().fit_transform(model.fit(X).transform(X))
+        accuracy[waves] = LogisticRegression().fit(Z[::2], y[::2]).score(Z[1::2], y[1::2])
+    assert accuracy[0] < 0.7
+    assert accuracy[64] > 0.95
 
 
 def test_no_detail_stands_for_a_single_component() -> None:
@@ -80,11 +133,11 @@ def test_the_row_can_be_read_from_its_details() -> None:
 
 def test_constant_rows_have_finite_details() -> None:
     rows = rows_of(1, 6, CARDINALITIES).take(torch.zeros(20, dtype=torch.int64))
-    assert torch.isfinite(fitted(rows, 4).embed(rows)).all()
+    assert torch.isfinite(fitted(rows, 4, waves=9).embed(rows)).all()
 
 
 def test_training_leaves_details_alone() -> None:
-    network = fitted(rows_of(300, 6, CARDINALITIES), 4)
+    network = fitted(rows_of(300, 6, CARDINALITIES), 4, waves=9)
     details = {name for name, _ in network.named_parameters() if ".details." in name}
     assert details
     z1, z2 = network.train()(rows_of(80, 6, CARDINALITIES))

@@ -1,10 +1,11 @@
-"""How much the columns of a table tell about each other, and which corruption follows from it.
+"""How much the columns of a table tell about each other, and what follows from it.
 
 Neighbouring pixels, bands of a spectrum and measurements of one shape say the same thing many
 times: rows that are near in some of the columns are near in the others too. There distances of the
 table itself mean much, and a light corruption of both views keeps them. Where the columns go their
 own ways (genes, words, letters of a sequence) a row learnt from half of its entries, beside the
-whole row, makes better distances. docs/quality.md has the tables that this rests on.
+whole row, makes better distances. What becomes of the learnt components' spectrum, and why, is in
+:mod:`vicreg.spectrum`. docs/quality.md has the tables that this rests on.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 
     from vicreg.views import Layout
 
-__all__ = ["coherence", "corrupted_sides"]
+__all__ = ["coherence", "corrupted_sides", "spectral_power"]
 
 #: Coherence from which both views are corrupted.
 COHERENT = 0.5
 NEIGHBOURS = 10
 MOST_ROWS = 1000
-REPEATS = 4
+REPEATS = 16
 
 
 def coherence(
@@ -105,6 +106,18 @@ def corrupted_sides(of_table: float, swap: float) -> tuple[Literal["both", "one"
     if of_table < COHERENT:
         return "one", swap
     return "both", round(1 - (1 - swap) ** 0.5, 6)
+
+
+def spectral_power(of_table: float) -> float:
+    """Power that the spectrum of the learnt components is raised to, by a table's coherence.
+
+    Examples
+    --------
+    >>> from vicreg.coherence import spectral_power
+    >>> spectral_power(0.1), spectral_power(0.9)
+    (1.25, 0.75)
+    """
+    return 1.25 if of_table < COHERENT else 0.75
 
 
 def _half(

@@ -31,6 +31,12 @@ class Config:
         :mod:`vicreg.details`. The first 16 components are always learnt ones.
     detail_scale
         Standard deviation of all details together, in units of that of the learnt components.
+    detail_waves
+        Random cosines of the learnt components that details are made of too; 0 for none.
+    spectrum
+        Power that the variances along the learnt components' principal directions are raised to
+        after training. 1 leaves them; below 1, directions of small variance count more in
+        distances. ``"auto"`` follows from the columns' coherence, see :mod:`vicreg.spectrum`.
     skip
         Add a linear map from the input straight to the learnt components.
     batch_norm
@@ -105,6 +111,8 @@ class Config:
     projector: tuple[int, ...] = (256, 256, 256)
     detail_share: float = 0.5
     detail_scale: float = 0.1
+    detail_waves: int = 512
+    spectrum: float | Literal["auto"] = "auto"
     skip: bool = True
     batch_norm: bool = True
     final_relu: bool = False
@@ -156,6 +164,11 @@ class Config:
                 "n_top_columns chooses among counts, "
                 f"however: n_top_columns={self.n_top_columns} and kind='table'"
             )
+        if self.final_relu and self.spectrum not in ("auto", 1):
+            raise ValueError(
+                "the spectrum stays as it is where the encoder ends in a ReLU, "
+                f"however: spectrum={self.spectrum!r} and final_relu=True"
+            )
         for beta in self.betas:
             _number(0, 1, include_high=False)("betas", beta)
 
@@ -185,6 +198,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": (512,),
         "projector": (1024, 1024, 1024),
         "detail_share": 0.0,
+        "spectrum": 1.0,
         "skip": False,
         "swap": 0.3,
         "sides": "both",
@@ -200,6 +214,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": (),
         "projector": (100,),
         "detail_share": 0.0,
+        "spectrum": 1.0,
         "skip": False,
         "batch_norm": False,
         "final_relu": True,
@@ -244,7 +259,11 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def config_from(values: dict[str, Any]) -> Config:
-    """A configuration from stored values; names it does not know are refused."""
+    """A configuration from stored values; names it does not know are refused.
+
+    What a value is missing of was not there when it was stored.
+    """
+    values = {"detail_waves": 0, "spectrum": 1.0, **values}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
@@ -314,11 +333,26 @@ class _OneOf:
             raise ValueError(f"{name} must be one of {options}, however: {name}={value!r}")
 
 
+@dataclass(frozen=True)
+class _NumberOrAuto:
+    number: _Number
+
+    def __call__(self, name: str, value: object) -> None:
+        if value == "auto":
+            return
+        try:
+            self.number(name, value)
+        except ValueError as error:
+            raise ValueError(str(error).replace("must be", 'must be "auto" or', 1)) from None
+
+
 _FLAG = _OneOf((True, False))
 _RULES: dict[str, _Rule] = {
     "n_components": _number(1, whole=True),
     "detail_share": _number(0, 1),
     "detail_scale": _number(0),
+    "detail_waves": _number(0, whole=True),
+    "spectrum": _NumberOrAuto(_number(0, 4)),
     "skip": _FLAG,
     "batch_norm": _FLAG,
     "final_relu": _FLAG,

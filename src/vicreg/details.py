@@ -3,20 +3,24 @@
 Training makes views of a row alike, so it gives up what the views disagree in. That makes good
 distances, but a later model may want what is lost. So some components of the embedding hold the
 row itself and the encoder's last hidden layer, each with a total variance of 1, as their first
-principal components. These are rotated at random, so that every component holds a bit of all of
-them: where components are standardised, as before a logistic regression, the leading directions
-stay the leading ones. The components are scaled to a small share of the learnt ones' deviation,
-so that euclidean distances are those of the learnt components.
+principal components. With them go waves: cosines of random projections of the learnt components,
+whose products are about exp(-d²/2s²) of the distance d between rows, so that a linear model can
+draw borders that are not straight. The principal components are rotated at random, so that every
+component holds a bit of all of them: where components are standardised, as before a logistic
+regression, the leading directions stay the leading ones. The components are scaled to a small share
+of the learnt ones' deviation, so that euclidean distances are those of the learnt components.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vicreg.neighbours import dense
+from vicreg.networks import TableLinear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_details"]
 
-#: Rows that principal components are taken of, at the most.
-MOST_ROWS = 1000
+#: Rows whose distances tell how wide the waves are.
+MOST_DISTANT = 500
+#: Width of the waves, s, in units of the median distance of two rows.
+WIDTH = 0.8
+#: Deviation of all waves together; that of the row is 1, and that of the hidden layer.
+OF_WAVES = 1.5
 
 
 @torch.no_grad()
@@ -45,7 +53,7 @@ def fit_details(
     network : JointEmbedding
         Changed in place, and left in evaluation mode.
     rows : Rows
-        Training rows, on the network's device.
+        Training rows, on the network's device; their square is held in memory.
     cardinalities : sequence of int
         Codes of each categorical column.
     scale : float
@@ -67,9 +75,6 @@ def fit_details(
     0.1
     """
     network.eval()
-    if len(rows) > MOST_ROWS:
-        order = torch.randperm(len(rows), generator=generator, device=generator.device)
-        rows = rows.take(order[:MOST_ROWS])
     for encoder in network.encoders:
         _fit(encoder, rows, cardinalities, scale, generator)  # type: ignore[arg-type]
 
@@ -84,10 +89,21 @@ def _fit(
     details = encoder.details
     if details is None:
         return
+    hidden = encoder.hidden(rows)
+    learnt = encoder(rows)
+    maps: list[TableLinear | nn.Linear] = [details.of_row]
     parts = [dense(rows, cardinalities)]
     if details.of_hidden is not None:
-        parts.append(encoder.hidden(rows))
+        maps.append(details.of_hidden)
+        parts.append(hidden)
+    if details.phases is not None and details.of_waves is not None:
+        _draw_waves(details.phases, learnt, generator)
+        maps.append(details.of_waves)
+        parts.append(torch.cos(details.phases(learnt)))
     moments = [_moments(part) for part in parts]
+    if details.of_waves is not None:
+        mean, deviation = moments[-1]
+        moments[-1] = mean, deviation / OF_WAVES
     joint = torch.cat(
         [
             (part.double() - mean) / deviation
@@ -96,23 +112,45 @@ def _fit(
         dim=1,
     )
     turned = _turned_components(joint, len(details.of_row.weight), generator)
-    _, of_learnt = _moments(encoder(rows))
+    _, of_learnt = _moments(learnt)
     _, of_turned = _moments(joint @ turned)
     turned *= scale * of_learnt / of_turned
     centre = torch.zeros_like(turned[0])
-    maps: list[Tensor] = []
     place = 0
-    for mean, deviation in moments:
-        maps.append(turned[place : place + len(mean)] / deviation)
-        centre += mean @ maps[-1]
+    for layer, (mean, deviation) in zip(maps, moments, strict=True):
+        matrix = turned[place : place + len(mean)] / deviation
         place += len(mean)
-    n_numbers = rows.numbers.shape[1]
-    details.of_row.weight.copy_(maps[0][:n_numbers].T)
-    details.of_row.codes.copy_(maps[0][n_numbers:])
+        centre += mean @ matrix
+        if isinstance(layer, TableLinear):
+            n_numbers = rows.numbers.shape[1]
+            layer.codes.copy_(matrix[n_numbers:])
+            matrix = matrix[:n_numbers]
+        layer.weight.copy_(matrix.T)
     assert details.of_row.bias is not None
     details.of_row.bias.copy_(-centre)
-    if details.of_hidden is not None:
-        details.of_hidden.weight.copy_(maps[1].T)
+
+
+def _draw_waves(phases: nn.Linear, learnt: Tensor, generator: torch.Generator) -> None:
+    """Frequencies and offsets of random Fourier features of the learnt components (n, k).
+
+    Frequencies are drawn in blocks of k that are orthogonal to each other, which come nearer to the
+    kernel than as many independent ones.
+
+    Source: Yu et al., "Orthogonal Random Features", NIPS 2016, equation 3.
+    """
+    count, dims = phases.weight.shape
+    device = generator.device
+    order = torch.randperm(len(learnt), generator=generator, device=device)
+    distances = torch.pdist(learnt[order[:MOST_DISTANT]].double())
+    typical = distances.median() if len(distances) else distances.new_zeros(())
+    blocks = []
+    for _ in range(math.ceil(count / dims)):
+        normal = torch.randn(dims, dims, generator=generator, device=device).double()
+        lengths = torch.randn(dims, dims, generator=generator, device=device).double().norm(dim=1)
+        blocks.append(torch.linalg.qr(normal).Q * lengths[:, None])
+    phases.weight.copy_(torch.cat(blocks)[:count] / (WIDTH * typical if typical > 0 else 1))
+    offsets = torch.rand(count, generator=generator, device=device)
+    phases.bias.copy_(2 * math.pi * offsets)
 
 
 def _moments(part: Tensor) -> tuple[Tensor, Tensor]:

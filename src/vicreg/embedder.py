@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.coherence import coherence, corrupted_sides
+from vicreg.coherence import coherence, corrupted_sides, spectral_power
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
@@ -22,6 +22,7 @@ from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
 from vicreg.sources import blocks
+from vicreg.spectrum import shape_spectrum
 from vicreg.table import TableEncoder
 from vicreg.training import MOST_HELD_OUT, History, train
 from vicreg.views import TwoViews, corruption
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
+#: Rows, at the most, that what follows training is worked out from.
+MOST_ROWS = 1000
 #: Fewer held-out rows than this decide nothing.
 FEWEST_HELD_OUT = 100
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -62,8 +65,13 @@ class Embedder:
     #: The encoder of the second table, where pairs of rows were fitted.
     paired: TableEncoder | None = None
 
-    def add_details(self, rows: Rows, generator: torch.Generator) -> None:
-        """Set the details of the network as it is now, from training rows on its device."""
+    def finish(self, rows: Rows, generator: torch.Generator) -> None:
+        """What follows training, in closed form, from training rows on the network's device."""
+        if len(rows) > MOST_ROWS:
+            order = torch.randperm(len(rows), generator=generator, device=generator.device)
+            rows = rows.take(order[:MOST_ROWS])
+        assert not isinstance(self.config.spectrum, str)
+        shape_spectrum(self.network, rows, self.config.spectrum)
         fit_details(
             self.network,
             rows,
@@ -228,7 +236,7 @@ def fit_embedder(
         second,
     )
     if untrained:
-        embedder.add_details(rows, generator)
+        embedder.finish(rows, generator)
         return embedder
     near: Partners | None = None
     held_out_near: Partners | None = None
@@ -272,7 +280,7 @@ def fit_embedder(
             observe=told,
             pulse=beat,
         )
-        embedder.add_details(rows, generator)
+        embedder.finish(rows, generator)
     if embedder.history.stopped == "early":
         notes.append(
             f"stopped early at step {embedder.history.moments[-1].step} of {config.steps}: "
@@ -308,6 +316,7 @@ def build_network(
                 final_relu=config.final_relu,
                 skip=config.skip,
                 n_details=config.n_details,
+                n_waves=config.detail_waves,
             )
             for one in tables
         ]
@@ -346,22 +355,29 @@ def _views_of(
     seed: int,
     place: torch.device,
 ) -> dict[str, Any]:
-    """What "auto" means for a table: sides and share of the swap, by its coherence.
+    """What "auto" means for a table: sides and share of the swap, and the spectrum's power.
 
-    The rule was measured on single tables of numbers and categories. Counts, whose views are
+    The rules were measured on single tables of numbers and categories. Counts, whose views are
     thinned, and pairs, whose views are of two tables, are corrupted on both sides; in pairs there
-    are no details, which would say nothing across tables.
+    are no details, which would say nothing across tables, and the spectrum stays as it is.
     """
-    found: dict[str, Any] = {} if len(tables) == 1 else {"detail_share": 0.0}
-    if config.sides != "auto":
+    found: dict[str, Any] = {}
+    if len(tables) > 1:
+        found = {"detail_share": 0.0, "spectrum": 1.0}
+    elif config.spectrum == "auto" and config.final_relu:
+        found = {"spectrum": 1.0}  # no linear map goes through a ReLU
+    if config.sides != "auto" and {**config.as_dict(), **found}["spectrum"] != "auto":
         return found
     of_table = 1.0
     if len(tables) == 1 and tables[0].depth is None:
         with fastest_float32(math.inf):
             own = torch.Generator(place).manual_seed(seed)
             of_table = coherence(rows, layout, tables[0].cardinalities, own)
-    sides, swap = corrupted_sides(of_table, config.swap)
-    return {**found, "sides": sides, "swap": swap}
+    if config.spectrum == "auto":
+        found.setdefault("spectrum", spectral_power(of_table))
+    if config.sides == "auto":
+        found["sides"], found["swap"] = corrupted_sides(of_table, config.swap)
+    return found
 
 
 def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Compose:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vicreg.details import MOST_ROWS
-from vicreg.embedder import build_network, held_out_rows
+from vicreg.embedder import MOST_ROWS, build_network, held_out_rows
 from vicreg.inference import BLOCK
 from vicreg.precision import bfloat16_pays
 from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
@@ -102,6 +101,7 @@ def estimate_memory(
     rows_of_block = min(n_rows, max(BLOCK, entries * 4 // max(1, row)))
     of_encoder = widths[: len(config.hidden) + 1]
     of_details = table.n_numbers + sum(table.cardinalities) + sum(config.hidden[-1:])
+    of_details += config.detail_waves
     places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
     # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
     thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
@@ -119,5 +119,5 @@ def estimate_memory(
         transform=n_rows * config.n_components * 4
         + in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
-        + BLOCK * (sum(of_encoder) + config.n_details) * 4 * 2 * branches,
+        + BLOCK * (sum(of_encoder) + config.n_details + config.detail_waves) * 4 * 2 * branches,
     )

@@ -141,9 +141,13 @@ class TableLinear(nn.Module):
 
 
 class Details(nn.Module):
-    """A linear map of a row and of the last hidden layer, which no gradient trains.
+    """A linear map of a row, of the last hidden layer, and of waves over the learnt components.
 
-    :func:`vicreg.details.fit_details` sets it after training; until then it gives zeros.
+    No gradient trains it: :func:`vicreg.details.fit_details` sets it after training; until then it
+    gives zeros. Waves are random Fourier features, cosines of random projections.
+
+    Source: Rahimi, Recht, "Random Features for Large-Scale Kernel Machines", NIPS 2007,
+    algorithm 1.
 
     Parameters
     ----------
@@ -151,6 +155,10 @@ class Details(nn.Module):
         The table, see :class:`TableLinear`.
     n_hidden : int
         Width of the last hidden layer; 0 if there is none.
+    n_learnt : int
+        Width of what is learnt, k.
+    n_waves : int
+        Random Fourier features of the learnt components; 0 for none.
     n_details : int
         Width of the result, r.
 
@@ -158,22 +166,39 @@ class Details(nn.Module):
     -----
     - rows: :class:`Rows` of n rows
     - hidden: ``(n, n_hidden)``
+    - learnt: ``(n, k)``
     - output: ``(n, r)``
     """
 
     def __init__(
-        self, n_numbers: int, cardinalities: Sequence[int], n_hidden: int, n_details: int
+        self,
+        n_numbers: int,
+        cardinalities: Sequence[int],
+        *,
+        n_hidden: int,
+        n_learnt: int,
+        n_waves: int,
+        n_details: int,
     ) -> None:
         super().__init__()
         self.of_row = TableLinear(n_numbers, cardinalities, n_details)
         self.of_hidden = nn.Linear(n_hidden, n_details, bias=False) if n_hidden else None
+        self.phases = nn.Linear(n_learnt, n_waves) if n_waves else None
+        self.of_waves = nn.Linear(n_waves, n_details, bias=False) if n_waves else None
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
 
-    def forward(self, rows: Rows, hidden: Tensor) -> Tensor:
+    def waves(self, learnt: Tensor) -> Tensor | None:
+        """Cosines of random projections (n, n_waves), or nothing."""
+        return None if self.phases is None else torch.cos(self.phases(learnt))
+
+    def forward(self, rows: Rows, hidden: Tensor, learnt: Tensor) -> Tensor:
         told: Tensor = self.of_row(rows)
-        return told if self.of_hidden is None else told + self.of_hidden(hidden)
+        if self.of_hidden is not None:
+            told = told + self.of_hidden(hidden)
+        waves = self.waves(learnt)
+        return told if self.of_waves is None or waves is None else told + self.of_waves(waves)
 
 
 class Encoder(nn.Module):
@@ -192,8 +217,8 @@ class Encoder(nn.Module):
         Width of what is learnt, k.
     batch_norm, final_relu, skip : bool
         See :class:`vicreg.config.Config`.
-    n_details : int
-        Width of the details, r, see :class:`Details`.
+    n_details, n_waves : int
+        Width of the details, r, and of what some of them are made of, see :class:`Details`.
 
     Shape
     -----
@@ -220,6 +245,7 @@ class Encoder(nn.Module):
         final_relu: bool = False,
         skip: bool = False,
         n_details: int = 0,
+        n_waves: int = 0,
     ) -> None:
         super().__init__()
         widths = [*hidden, n_components]
@@ -234,9 +260,17 @@ class Encoder(nn.Module):
             TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
         )
         self.n_hidden = hidden[-1] if hidden else 0
-        self.details = (
-            Details(n_numbers, cardinalities, self.n_hidden, n_details) if n_details else None
-        )
+        self.final_relu = final_relu
+        self.details = None
+        if n_details:
+            self.details = Details(
+                n_numbers,
+                cardinalities,
+                n_hidden=self.n_hidden,
+                n_learnt=n_components,
+                n_waves=n_waves,
+                n_details=n_details,
+            )
         # Where the last hidden layer ends: what follows is linear, and a ReLU if asked for.
         self._after_hidden = len(layers) - (1 + final_relu) if hidden else 0
 
@@ -256,7 +290,29 @@ class Encoder(nn.Module):
         learnt = self._learnt(rows, hidden)
         if self.details is None:
             return learnt
-        return torch.cat([learnt, self.details(rows, hidden)], dim=1)
+        return torch.cat([learnt, self.details(rows, hidden, learnt)], dim=1)
+
+    @torch.no_grad()
+    def follow_by(self, matrix: Tensor) -> None:
+        """Multiply the learnt components (n, k) by a matrix (k, k): within the last linear layers.
+
+        Raises
+        ------
+        ValueError
+            If the encoder ends in a ReLU, which no linear map can go through.
+        """
+        if self.final_relu:
+            raise ValueError("an encoder that ends in a ReLU cannot be followed by a matrix")
+        last = self.first if len(self.rest) == 0 else self.rest[-1]
+        for layer in (last, self.skip):
+            if layer is None:
+                continue
+            assert isinstance(layer, TableLinear | nn.Linear)
+            layer.weight.copy_(matrix.T @ layer.weight.double())
+            if isinstance(layer, TableLinear):
+                layer.codes.copy_(layer.codes.double() @ matrix)
+            if layer.bias is not None:
+                layer.bias.copy_(layer.bias.double() @ matrix)
 
     def _learnt(self, rows: Rows, hidden: Tensor) -> Tensor:
         learnt = hidden
