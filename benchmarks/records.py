@@ -25,7 +25,18 @@ __all__ = ["Key", "Record", "append", "chosen", "read_records", "same_settings",
 PROTOCOL = 1
 #: Files of the package that no fit, table or score depends on.
 SHELLS = {
-    *("__init__", "cli", "memory", "persistence", "plots", "progress", "report", "scorecard"),
+    *(
+        "__init__",
+        "cli",
+        "embed_command",
+        "embedding_file",
+        "memory",
+        "persistence",
+        "plots",
+        "progress",
+        "report",
+        "scorecard",
+    ),
     *("evaluation", "events", "inputs", "intervals", "live", "maps", "modelcard", "packing"),
     *("scores", "spaces", "targets", "verdict", "view"),
     *("objectives", "search_space", "studies", "study_page", "study_plots", "trials"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -96,7 +98,9 @@ def test_waves_let_a_linear_model_tell_a_ring_from_what_is_inside() -> None:
     y = np.arange(400) < 200
     accuracy = {}
     for waves in (0, 64):
-        model = VICReg(64, hidden=(), steps=20, detail_waves=waves, random_state=0)
+        model = VICReg(
+            64, hidden=(), detail_share=0.5, steps=20, detail_waves=waves, random_state=0
+        )
         Z = StandardScaler().fit_transform(model.fit(X).transform(X))
         accuracy[waves] = LogisticRegression().fit(Z[::2], y[::2]).score(Z[1::2], y[1::2])
     assert accuracy[0] < 0.7
@@ -149,17 +153,21 @@ def test_training_leaves_details_alone() -> None:
 def test_details_follow_from_the_seed() -> None:
     X = np.random.default_rng(0).normal(size=(1200, 9))
     first, again = (
-        VICReg(24, hidden=(16,), projector=(16,), steps=20, random_state=0).fit(X) for _ in range(2)
+        VICReg(24, hidden=(16,), projector=(16,), detail_share=0.5, steps=20, random_state=0).fit(X)
+        for _ in range(2)
     )
     assert np.array_equal(first.transform(X), again.transform(X))
 
 
 @pytest.mark.parametrize(
     ("n_components", "share", "wanted"),
-    [(256, 0.5, 128), (256, 0, 0), (256, 1, 240), (20, 0.5, 4), (16, 0.5, 0), (2, 1, 0)],
+    [
+        *[(256, 0.5, 128), (256, 0, 0), (256, 1, 240), (20, 0.5, 4), (16, 0.5, 0), (2, 1, 0)],
+        *[(512, "auto", 384), (128, "auto", 0), (129, "auto", 1), (2, "auto", 0)],
+    ],
 )
-def test_sixteen_components_are_learnt_before_any_is_a_detail(
-    n_components: int, share: float, wanted: int
+def test_some_components_are_learnt_before_any_is_a_detail(
+    n_components: int, share: float | Literal["auto"], wanted: int
 ) -> None:
     config = Config(n_components=n_components, detail_share=share)
     assert config.n_details == wanted

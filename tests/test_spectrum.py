@@ -116,3 +116,18 @@ def test_an_encoder_that_ends_in_a_relu_keeps_its_spectrum() -> None:
         VICReg(**settings, spectrum=0.5).fit(X)
     with pytest.raises(ValueError, match="cannot be followed by a matrix"):
         network_of(final_relu=True).encoders[0].follow_by(torch.eye(5))  # type: ignore[operator]
+
+
+def test_counts_and_pairs_keep_their_spectrum_unless_told() -> None:
+    random = np.random.default_rng(0)
+    settings: dict[str, Any] = {"n_components": 8, "hidden": (16,), "steps": 5, "random_state": 0}
+    counts = random.poisson(random.gamma(0.3, size=(200, 12)))
+    assert VICReg(**settings, kind="counts").fit(counts).embedder_.config.spectrum == 1
+    X, X2 = random.normal(size=(200, 6)), random.normal(size=(200, 4))
+    assert VICReg(**settings).fit(X, X_paired=X2).embedder_.config.spectrum == 1
+    plain, told = (
+        VICReg(**settings, spectrum=power).fit(X, X_paired=X2).transform(X, X_paired=X2)
+        for power in (1, 0.5)
+    )
+    before, after = (PCA().fit(one).explained_variance_ for one in (plain, told))
+    np.testing.assert_allclose(after / after.sum(), before**0.5 / (before**0.5).sum(), rtol=0.1)

@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol
 
 __all__ = ["PRESETS", "Config", "config_from", "preset"]
 
-#: Components that are learnt before any is a detail.
+#: Components that are learnt before any is a detail, by default.
+LEARNT = 128
+#: The same where a share of details is asked for.
 FEWEST_LEARNT = 16
 
 
@@ -28,7 +30,8 @@ class Config:
         Widths of the projector's layers, the last one the projection's; empty for no projector.
     detail_share
         Share of the components that are details: no gradient trains them, see
-        :mod:`vicreg.details`. The first 16 components are always learnt ones.
+        :mod:`vicreg.details`. The first 16 components are always learnt ones. With ``"auto"`` the
+        first 128 are, and what is beyond them are details.
     detail_scale
         Standard deviation of all details together, in units of that of the learnt components.
     detail_waves
@@ -106,10 +109,10 @@ class Config:
         Evaluations without a better held-out loss before the fit stops; 0 for never.
     """
 
-    n_components: int = 256
+    n_components: int = 512
     hidden: tuple[int, ...] = (256,)
     projector: tuple[int, ...] = (256, 256, 256)
-    detail_share: float = 0.5
+    detail_share: float | Literal["auto"] = "auto"
     detail_scale: float = 0.1
     detail_waves: int = 512
     spectrum: float | Literal["auto"] = "auto"
@@ -175,6 +178,8 @@ class Config:
     @property
     def n_details(self) -> int:
         """Components that are details."""
+        if isinstance(self.detail_share, str):
+            return max(0, self.n_components - LEARNT)
         most = max(0, self.n_components - FEWEST_LEARNT)
         return min(round(self.detail_share * self.n_components), most)
 
@@ -349,7 +354,7 @@ class _NumberOrAuto:
 _FLAG = _OneOf((True, False))
 _RULES: dict[str, _Rule] = {
     "n_components": _number(1, whole=True),
-    "detail_share": _number(0, 1),
+    "detail_share": _NumberOrAuto(_number(0, 1)),
     "detail_scale": _number(0),
     "detail_waves": _number(0, whole=True),
     "spectrum": _NumberOrAuto(_number(0, 4)),

@@ -358,18 +358,18 @@ def _views_of(
     """What "auto" means for a table: sides and share of the swap, and the spectrum's power.
 
     The rules were measured on single tables of numbers and categories. Counts, whose views are
-    thinned, and pairs, whose views are of two tables, are corrupted on both sides; in pairs there
-    are no details, which would say nothing across tables, and the spectrum stays as it is.
+    thinned, and pairs, whose views are of two tables, are corrupted on both sides, and their
+    spectrum stays as it is; in pairs there are no details, which would say nothing across tables.
+    No linear map, and so no power, goes through a ReLU.
     """
-    found: dict[str, Any] = {}
-    if len(tables) > 1:
-        found = {"detail_share": 0.0, "spectrum": 1.0}
-    elif config.spectrum == "auto" and config.final_relu:
-        found = {"spectrum": 1.0}  # no linear map goes through a ReLU
-    if config.sides != "auto" and {**config.as_dict(), **found}["spectrum"] != "auto":
+    single, counts = len(tables) == 1, tables[0].depth is not None
+    found: dict[str, Any] = {} if single else {"detail_share": 0.0}
+    if config.spectrum == "auto" and (not single or counts or config.final_relu):
+        found["spectrum"] = 1.0
+    if config.sides != "auto" and found.get("spectrum", config.spectrum) != "auto":
         return found
     of_table = 1.0
-    if len(tables) == 1 and tables[0].depth is None:
+    if single and not counts:
         with fastest_float32(math.inf):
             own = torch.Generator(place).manual_seed(seed)
             of_table = coherence(rows, layout, tables[0].cardinalities, own)

@@ -43,16 +43,17 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     Parameters
     ----------
-    n_components : int, default 256
+    n_components : int, default 512
         Width of the embedding.
     hidden : sequence of int
         Widths of the encoder's hidden layers.
     projector : sequence of int
         Widths of the projector's layers.
-    detail_share : float
-        Share of the components that are details: the row itself and the encoder's last hidden
-        layer, as a random rotation of their first principal components. They stand behind the
-        learnt components, of which there are at least 16.
+    detail_share : float or "auto"
+        Share of the components that are details: the row itself, the encoder's last hidden layer
+        and waves over the learnt components, as a random rotation of their first principal
+        components. They stand behind the learnt components, of which there are at least 16. With
+        ``"auto"`` the first 128 components are learnt, and those beyond are details.
     detail_scale : float
         How large the details are beside the learnt components: small ones leave distances alone,
         and a model that standardises its inputs reads them all the same.
@@ -162,11 +163,11 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
 
     def __init__(
         self,
-        n_components: int = 256,
+        n_components: int = 512,
         *,
         hidden: Sequence[int] = (256,),
         projector: Sequence[int] = (256, 256, 256),
-        detail_share: float = 0.5,
+        detail_share: float | Literal["auto"] = "auto",
         detail_scale: float = 0.1,
         detail_waves: int = 512,
         spectrum: float | Literal["auto"] = "auto",

@@ -109,7 +109,7 @@ DEFAULT_SPACE: Space = {
     "mu": Range(5.0, 100.0, log=True),
     "nu": Range(0.03, 2.0, log=True),
     "n_components": Range(32, 512, log=True),
-    "detail_share": Choice((0.0, 0.25, 0.5)),
+    "detail_share": Choice(("auto", 0.0, 0.25, 0.5)),
     "hidden_width": Range(64, 512, log=True),
     "hidden_depth": Range(0, 2),
     "projector_width": Range(64, 512, log=True),
