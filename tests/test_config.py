@@ -97,7 +97,7 @@ def test_a_stored_configuration_means_what_it_meant() -> None:
     stored = {**Config().as_dict(), "steps": 7}
     del stored["detail_waves"], stored["spectrum"]
     config = config_from(stored)
-    assert (config.detail_waves, config.spectrum, config.steps) == (0, 1, 7)
+    assert (config.detail_waves, config.spectrum, config.steps) == (0, "learnt", 7)
 
 
 def test_unknown_entries_are_refused() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vicreg.views import Layout
 
-__all__ = ["coherence", "corrupted_sides", "spectral_power"]
+__all__ = ["coherence", "corrupted_sides", "noise_level"]
 
 #: Coherence from which both views are corrupted.
 COHERENT = 0.5
@@ -108,16 +108,18 @@ def corrupted_sides(of_table: float, swap: float) -> tuple[Literal["both", "one"
     return "both", round(1 - (1 - swap) ** 0.5, 6)
 
 
-def spectral_power(of_table: float) -> float:
-    """Power that the spectrum of the learnt components is raised to, by a table's coherence.
+def noise_level(of_table: float) -> float:
+    """Level of the noise in the learnt components' spectrum, by a table's coherence.
+
+    In units of the mean variance of a direction, see :mod:`vicreg.spectrum`.
 
     Examples
     --------
-    >>> from vicreg.coherence import spectral_power
-    >>> spectral_power(0.1), spectral_power(0.9)
-    (1.25, 0.75)
+    >>> from vicreg.coherence import noise_level
+    >>> noise_level(0.1), noise_level(0.9)
+    (3.0, 0.3)
     """
-    return 1.25 if of_table < COHERENT else 0.75
+    return 3.0 if of_table < COHERENT else 0.3
 
 
 def _half(

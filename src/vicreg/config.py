@@ -37,9 +37,9 @@ class Config:
     detail_waves
         Random cosines of the learnt components that details are made of too; 0 for none.
     spectrum
-        Power that the variances along the learnt components' principal directions are raised to
-        after training. 1 leaves them; below 1, directions of small variance count more in
-        distances. ``"auto"`` follows from the columns' coherence, see :mod:`vicreg.spectrum`.
+        What becomes of the variances along the learnt components' principal directions after
+        training: ``"learnt"`` leaves them; a number is the level of the noise, in units of the mean
+        variance, see :mod:`vicreg.spectrum`; ``"auto"`` follows from the columns' coherence.
     skip
         Add a linear map from the input straight to the learnt components.
     batch_norm
@@ -115,7 +115,7 @@ class Config:
     detail_share: float | Literal["auto"] = "auto"
     detail_scale: float = 0.1
     detail_waves: int = 512
-    spectrum: float | Literal["auto"] = "auto"
+    spectrum: float | Literal["auto", "learnt"] = "auto"
     skip: bool = True
     batch_norm: bool = True
     final_relu: bool = False
@@ -167,11 +167,6 @@ class Config:
                 "n_top_columns chooses among counts, "
                 f"however: n_top_columns={self.n_top_columns} and kind='table'"
             )
-        if self.final_relu and self.spectrum not in ("auto", 1):
-            raise ValueError(
-                "the spectrum stays as it is where the encoder ends in a ReLU, "
-                f"however: spectrum={self.spectrum!r} and final_relu=True"
-            )
         for beta in self.betas:
             _number(0, 1, include_high=False)("betas", beta)
 
@@ -203,7 +198,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": (512,),
         "projector": (1024, 1024, 1024),
         "detail_share": 0.0,
-        "spectrum": 1.0,
+        "spectrum": "learnt",
         "skip": False,
         "swap": 0.3,
         "sides": "both",
@@ -219,7 +214,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": (),
         "projector": (100,),
         "detail_share": 0.0,
-        "spectrum": 1.0,
+        "spectrum": "learnt",
         "skip": False,
         "batch_norm": False,
         "final_relu": True,
@@ -268,7 +263,7 @@ def config_from(values: dict[str, Any]) -> Config:
 
     What a value is missing of was not there when it was stored.
     """
-    values = {"detail_waves": 0, "spectrum": 1.0, **values}
+    values = {"detail_waves": 0, "spectrum": "learnt", **values}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
@@ -339,25 +334,28 @@ class _OneOf:
 
 
 @dataclass(frozen=True)
-class _NumberOrAuto:
+class _NumberOr:
     number: _Number
+    words: tuple[str, ...]
 
     def __call__(self, name: str, value: object) -> None:
-        if value == "auto":
+        if value in self.words:
             return
         try:
             self.number(name, value)
         except ValueError as error:
-            raise ValueError(str(error).replace("must be", 'must be "auto" or', 1)) from None
+            words = ", ".join(f'"{word}"' for word in self.words)
+            told = str(error).replace("must be", f"must be {words} or", 1)
+            raise ValueError(told) from None
 
 
 _FLAG = _OneOf((True, False))
 _RULES: dict[str, _Rule] = {
     "n_components": _number(1, whole=True),
-    "detail_share": _NumberOrAuto(_number(0, 1)),
+    "detail_share": _NumberOr(_number(0, 1), ("auto",)),
     "detail_scale": _number(0),
     "detail_waves": _number(0, whole=True),
-    "spectrum": _NumberOrAuto(_number(0, 4)),
+    "spectrum": _NumberOr(_number(0), ("auto", "learnt")),
     "skip": _FLAG,
     "batch_norm": _FLAG,
     "final_relu": _FLAG,

@@ -112,7 +112,7 @@ def _fit(
         dim=1,
     )
     turned = _turned_components(joint, len(details.of_row.weight), generator)
-    _, of_learnt = _moments(learnt)
+    _, of_learnt = _moments(encoder.shaped(learnt))
     _, of_turned = _moments(joint @ turned)
     turned *= scale * of_learnt / of_turned
     centre = torch.zeros_like(turned[0])

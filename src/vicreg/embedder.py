@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.coherence import coherence, corrupted_sides, spectral_power
+from vicreg.coherence import coherence, corrupted_sides, noise_level
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
@@ -70,8 +70,8 @@ class Embedder:
         if len(rows) > MOST_ROWS:
             order = torch.randperm(len(rows), generator=generator, device=generator.device)
             rows = rows.take(order[:MOST_ROWS])
-        assert not isinstance(self.config.spectrum, str)
-        shape_spectrum(self.network, rows, self.config.spectrum)
+        if not isinstance(self.config.spectrum, str):
+            shape_spectrum(self.network, rows, self.config.spectrum)
         fit_details(
             self.network,
             rows,
@@ -317,6 +317,7 @@ def build_network(
                 skip=config.skip,
                 n_details=config.n_details,
                 n_waves=config.detail_waves,
+                shaped=config.spectrum != "learnt",
             )
             for one in tables
         ]
@@ -355,17 +356,16 @@ def _views_of(
     seed: int,
     place: torch.device,
 ) -> dict[str, Any]:
-    """What "auto" means for a table: sides and share of the swap, and the spectrum's power.
+    """What "auto" means for a table: sides and share of the swap, and the spectrum's noise.
 
     The rules were measured on single tables of numbers and categories. Counts, whose views are
     thinned, and pairs, whose views are of two tables, are corrupted on both sides, and their
     spectrum stays as it is; in pairs there are no details, which would say nothing across tables.
-    No linear map, and so no power, goes through a ReLU.
     """
     single, counts = len(tables) == 1, tables[0].depth is not None
     found: dict[str, Any] = {} if single else {"detail_share": 0.0}
-    if config.spectrum == "auto" and (not single or counts or config.final_relu):
-        found["spectrum"] = 1.0
+    if config.spectrum == "auto" and (counts or not single):
+        found["spectrum"] = "learnt"
     if config.sides != "auto" and found.get("spectrum", config.spectrum) != "auto":
         return found
     of_table = 1.0
@@ -374,7 +374,7 @@ def _views_of(
             own = torch.Generator(place).manual_seed(seed)
             of_table = coherence(rows, layout, tables[0].cardinalities, own)
     if config.spectrum == "auto":
-        found.setdefault("spectrum", spectral_power(of_table))
+        found.setdefault("spectrum", noise_level(of_table))
     if config.sides == "auto":
         found["sides"], found["swap"] = corrupted_sides(of_table, config.swap)
     return found

@@ -60,11 +60,12 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     detail_waves : int
         Random cosines of the learnt components that the details are made of too, with which a
         linear model can draw borders that are not straight.
-    spectrum : float or "auto"
-        Power that the variances along the learnt components' principal directions are raised to
-        after training, their sum kept. 1 leaves them; below 1, directions of small variance count
-        more in distances; above 1, less. ``"auto"`` takes 0.75 where columns tell much about each
-        other, as pixels do, and 1.25 elsewhere, see :mod:`vicreg.spectrum`.
+    spectrum : float, "auto" or "learnt"
+        What becomes of the variances along the learnt components' principal directions after
+        training. ``"learnt"`` leaves them. A number is the level of the noise, in units of the mean
+        variance: directions above it come nearer to each other, those below it count less in
+        distances. ``"auto"`` takes 0.3 where columns tell much about each other, as pixels do, and
+        3 elsewhere, see :mod:`vicreg.spectrum`.
     skip : bool
         Add a linear map from the input straight to the learnt components.
     batch_norm : bool
@@ -170,7 +171,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         detail_share: float | Literal["auto"] = "auto",
         detail_scale: float = 0.1,
         detail_waves: int = 512,
-        spectrum: float | Literal["auto"] = "auto",
+        spectrum: float | Literal["auto", "learnt"] = "auto",
         skip: bool = True,
         batch_norm: bool = True,
         final_relu: bool = False,

@@ -204,8 +204,8 @@ class Details(nn.Module):
 class Encoder(nn.Module):
     """The network that is kept: rows of a table to their embedding.
 
-    Training sees the learnt components, which calling the module gives; :meth:`embed` puts the
-    details beside them.
+    Training sees the learnt components, which calling the module gives; :meth:`embed` shapes them
+    and puts the details beside them.
 
     Parameters
     ----------
@@ -219,6 +219,9 @@ class Encoder(nn.Module):
         See :class:`vicreg.config.Config`.
     n_details, n_waves : int
         Width of the details, r, and of what some of them are made of, see :class:`Details`.
+    shaped : bool
+        Multiply the learnt components by a matrix that follows training, see
+        :func:`vicreg.spectrum.shape_spectrum`.
 
     Shape
     -----
@@ -246,6 +249,7 @@ class Encoder(nn.Module):
         skip: bool = False,
         n_details: int = 0,
         n_waves: int = 0,
+        shaped: bool = False,
     ) -> None:
         super().__init__()
         widths = [*hidden, n_components]
@@ -260,17 +264,18 @@ class Encoder(nn.Module):
             TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
         )
         self.n_hidden = hidden[-1] if hidden else 0
-        self.final_relu = final_relu
-        self.details = None
+        self.shape = nn.Parameter(torch.eye(n_components), requires_grad=False) if shaped else None
+        self.details: Details | None = None
         if n_details:
-            self.details = Details(
-                n_numbers,
-                cardinalities,
-                n_hidden=self.n_hidden,
-                n_learnt=n_components,
-                n_waves=n_waves,
-                n_details=n_details,
-            )
+            with torch.random.fork_rng(devices=[]):  # other layers begin the same without them
+                self.details = Details(
+                    n_numbers,
+                    cardinalities,
+                    n_hidden=self.n_hidden,
+                    n_learnt=n_components,
+                    n_waves=n_waves,
+                    n_details=n_details,
+                )
         # Where the last hidden layer ends: what follows is linear, and a ReLU if asked for.
         self._after_hidden = len(layers) - (1 + final_relu) if hidden else 0
 
@@ -285,34 +290,17 @@ class Encoder(nn.Module):
         return hidden
 
     def embed(self, rows: Rows) -> Tensor:
-        """The learnt components and the details (n, k + r)."""
+        """The learnt components, shaped, and the details (n, k + r)."""
         hidden = self.hidden(rows)
         learnt = self._learnt(rows, hidden)
+        shaped = self.shaped(learnt)
         if self.details is None:
-            return learnt
-        return torch.cat([learnt, self.details(rows, hidden, learnt)], dim=1)
+            return shaped
+        return torch.cat([shaped, self.details(rows, hidden, learnt)], dim=1)
 
-    @torch.no_grad()
-    def follow_by(self, matrix: Tensor) -> None:
-        """Multiply the learnt components (n, k) by a matrix (k, k): within the last linear layers.
-
-        Raises
-        ------
-        ValueError
-            If the encoder ends in a ReLU, which no linear map can go through.
-        """
-        if self.final_relu:
-            raise ValueError("an encoder that ends in a ReLU cannot be followed by a matrix")
-        last = self.first if len(self.rest) == 0 else self.rest[-1]
-        for layer in (last, self.skip):
-            if layer is None:
-                continue
-            assert isinstance(layer, TableLinear | nn.Linear)
-            layer.weight.copy_(matrix.T @ layer.weight.double())
-            if isinstance(layer, TableLinear):
-                layer.codes.copy_(layer.codes.double() @ matrix)
-            if layer.bias is not None:
-                layer.bias.copy_(layer.bias.double() @ matrix)
+    def shaped(self, learnt: Tensor) -> Tensor:
+        """The learnt components (n, k) as an embedding has them."""
+        return learnt if self.shape is None else learnt @ self.shape
 
     def _learnt(self, rows: Rows, hidden: Tensor) -> Tensor:
         learnt = hidden

@@ -134,13 +134,14 @@ class PairedEmbedding(JointEmbedding):
 
     def learnt(self, rows: Rows) -> Tensor:
         assert isinstance(rows, PairedRows)
-        first, second = self.encoders
+        first, second = self._encoders
         mean: Tensor = (first(rows.first) + second(rows.second)) / 2
         return mean
 
     def embed(self, rows: Rows) -> Tensor:
-        """The same: encoders of pairs have no details."""
-        return self.learnt(rows)
+        assert isinstance(rows, PairedRows)
+        first, second = self._encoders
+        return (first.embed(rows.first) + second.embed(rows.second)) / 2
 
     def side(self, place: int) -> JointEmbedding:
         """The network of one table alone, 0 or 1, with the same weights."""

@@ -1,10 +1,19 @@
-"""The spectrum of the learnt components, raised to a power.
+"""The spectrum of the learnt components, shaped after training.
 
 Euclidean distances weigh every direction by its variance, and training leaves some directions with
-a hundred times the variance of others. In a table whose columns say the same thing many times, a
-direction has much variance because it was measured often: there a power below 1 makes distances
-that tell more. Where columns go their own ways, directions of little variance are mostly noise,
-and a power above 1 quietens them. docs/quality.md has the measurements.
+a thousand times the variance of others. Neither end serves: the largest directions drown the next
+ones, and the least ones are noise. So a direction's variance w becomes
+
+    sqrt(w) · (w / (w + n))²
+
+with n the level of the noise: the root brings directions above it nearer to each other, and
+Wiener's weights, the share of w that is not noise, quieten those below it.
+
+In a table whose columns say the same thing many times there is little noise to quieten, and where
+columns go their own ways there is much. docs/quality.md has the measurements.
+
+Source: Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", 1949, for
+the weights; the root and the square are this package's own.
 """
 
 from __future__ import annotations
@@ -12,7 +21,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+
+from vicreg.networks import Encoder
 
 if TYPE_CHECKING:
     from vicreg.networks import JointEmbedding, Rows
@@ -24,54 +34,45 @@ FLOOR = 1e-4
 
 
 @torch.no_grad()
-def shape_spectrum(network: JointEmbedding, rows: Rows, power: float) -> None:
-    """Raise the variances along the learnt components' principal directions to a power.
+def shape_spectrum(network: JointEmbedding, rows: Rows, noise: float) -> None:
+    """Set the matrix that follows the learnt components in an embedding.
 
-    Their sum stays as it was. It is a linear map, which goes into the encoders' last layers; its
-    inverse goes into the projectors' first ones, so that projections stay as they were too.
+    Directions stay where they are, and the variances' sum is what it was.
 
     Parameters
     ----------
     network : JointEmbedding
-        Changed in place, and left in evaluation mode. Its encoders do not end in a ReLU.
+        Of encoders made with ``shaped=True``. Changed in place, and left in evaluation mode.
     rows : Rows
         Training rows, on the network's device.
-    power : float
-        1 leaves all as it is, 0 would make the variances equal.
+    noise : float
+        Level of the noise, n, in units of the mean variance of a direction; not negative.
 
     Examples
     --------
     >>> import torch
     >>> from vicreg.networks import Encoder, JointEmbedding, Rows, projector
     >>> from vicreg.spectrum import shape_spectrum
-    >>> encoder = Encoder(2, [], hidden=[], n_components=2)
-    >>> encoder.first.weight.data = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+    >>> encoder = Encoder(2, [], hidden=[], n_components=2, shaped=True)
+    >>> encoder.first.weight.data = torch.tensor([[4.0, 0.0], [0.0, 1.0]])
     >>> network = JointEmbedding([encoder], [projector(2, [])])
     >>> rows = Rows(torch.randn(1000, 2), torch.zeros(1000, 0, dtype=torch.int32))
-    >>> shape_spectrum(network, rows, 0.5)
-    >>> first, second = network.learnt(rows).std(dim=0).tolist()
-    >>> round(first / second, 1)
-    1.7
+    >>> shape_spectrum(network, rows, 0.0)
+    >>> first, second = network.embed(rows).var(dim=0).tolist()
+    >>> round(first / second)
+    4
     """
     network.eval()
-    if power == 1:
-        return
     learnt = network.learnt(rows).double()
     learnt = learnt - learnt.mean(dim=0)
     variances, directions = torch.linalg.eigh(learnt.T @ learnt / len(learnt))
     if not variances[-1] > 0:
         return
     variances = variances.clamp(min=FLOOR * variances[-1])
-    factors = variances ** ((power - 1) / 2)
-    factors *= (variances.sum() / (variances * factors.square()).sum()).sqrt()
-    there, back = (directions * one @ directions.T for one in (factors, 1 / factors))
+    wanted = variances.sqrt() * (variances / (variances + noise * variances.mean())).square()
+    wanted *= variances.sum() / wanted.sum()
+    matrix = directions * (wanted / variances).sqrt() @ directions.T
     for encoder in network.encoders:
-        encoder.follow_by(there)  # type: ignore[operator]
-    for projector in network.projectors:
-        _precede(projector, back)
-
-
-def _precede(projector: nn.Module, matrix: Tensor) -> None:
-    first = next(iter(projector.children()), None)
-    if isinstance(first, nn.Linear):
-        first.weight.copy_(first.weight.double() @ matrix.T)
+        assert isinstance(encoder, Encoder)
+        assert encoder.shape is not None
+        encoder.shape.copy_(matrix)
