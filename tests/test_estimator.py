@@ -174,7 +174,7 @@ def test_fewer_rows_than_a_batch_lower_it_with_a_note() -> None:
 def test_separate_networks_give_the_mean_of_both_encoders() -> None:
     model = small(shared_weights=False).fit(WINE)
     network, rows = model.embedder_.network, model.embedder_.table.transform(WINE.to_numpy())
-    first, second = (encoder(rows).detach().numpy() for encoder in network.encoders)
+    first, second = (encoder.embed(rows).detach().numpy() for encoder in network._encoders)
     np.testing.assert_allclose(model.transform(WINE), (first + second) / 2, atol=1e-4)
 
 

@@ -180,7 +180,7 @@ def test_denoiser_adds_squared_error_and_cross_entropy() -> None:
     denoiser = methods.Denoiser(model.embedder_).eval()
     rows = model.embedder_.table.transform(read(TABLE.X))
     with torch.no_grad():
-        told = denoiser.decoder(model.embedder_.network.embed(rows))
+        told = denoiser.decoder(model.embedder_.network.learnt(rows))
         both = rows.take(torch.arange(len(rows)).repeat(2))
         loss = float(denoiser(both))
     squared = (told[:, :7] - rows.numbers).square().mean(dim=0).sum()

@@ -244,6 +244,8 @@ def test_untrained_embedder_shares_its_start_with_the_trained_one() -> None:
     start = fit_embedder(X, config, seed=5, n_threads=1, untrained=True)
     barely = fit_embedder(X, config, seed=5, n_threads=1)
     for one, other in zip(start.network.parameters(), barely.network.parameters(), strict=True):
+        if not one.requires_grad:
+            continue  # what follows training is worked out from what was trained
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 

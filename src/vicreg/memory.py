@@ -114,7 +114,9 @@ def estimate_memory(
         + 2 * batch * (row // 4) * narrow,
         parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
         activations=2 * batch * kept * narrow + of_loss + largest,
-        details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2 if n_set else 0,
+        details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2
+        if config.n_details
+        else 0,
         encoding=in_block * 8 * 3,  # float64, and two steps towards its moments
         transform=n_rows * config.n_components * 4
         + in_block * 9  # float64, and which are missing
