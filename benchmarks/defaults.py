@@ -24,19 +24,26 @@ from vicreg.metrics import LabelledSplit, knn_accuracy, linear_accuracy, silhoue
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
-    "before": {
+    "first default": {
         "n_components": 128,
-        "detail_share": 0.0,
+        "spectrum": "learnt",
         "swap": 0.3,
         "sides": "both",
         "nu": 0.2,
     },
+    "second default": {
+        "n_components": 256,
+        "detail_share": 0.5,
+        "detail_waves": 0,
+        "spectrum": "learnt",
+    },
+    "spectrum as learnt": {"spectrum": "learnt"},
+    "no waves": {"detail_waves": 0},
     "nu=1 (paper)": {"nu": 1.0},
     "nu=0.2": {"nu": 0.2},
     "no skip": {"skip": False},
     "one side": {"sides": "one"},
-    "no details": {"n_components": 128, "detail_share": 0.0},
-    "128 components": {"n_components": 128},
+    "no details": {"n_components": 128},
     "no early stop": {"validation_fraction": 0.0},
     "paper preset": {"preset": "paper"},
 }

@@ -107,6 +107,7 @@ def main() -> None:
         model = VICReg(
             n_components=width,
             detail_share=0,
+            spectrum="learnt",
             hidden=hidden,
             projector=(64,),
             steps=2,

@@ -150,6 +150,16 @@ def test_training_leaves_details_alone() -> None:
     assert untouched == details
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_waves_are_the_same_bits_in_any_company(n_threads: int) -> None:
+    X = np.random.default_rng(0).normal(size=(1500, 9))
+    model = VICReg(140, hidden=(16,), steps=5, n_threads=n_threads, random_state=0).fit(X)
+    assert model.embedder_.config.n_details == 12
+    Z = model.transform(X)
+    for rows in (slice(0, 1), slice(7, 20), slice(1030, 1031), slice(1000, 1100)):
+        assert np.array_equal(model.transform(X[rows]), Z[rows])
+
+
 def test_details_follow_from_the_seed() -> None:
     X = np.random.default_rng(0).normal(size=(1200, 9))
     first, again = (
