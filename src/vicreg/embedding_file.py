@@ -111,11 +111,17 @@ def _into_table(fresh: Path, stack: ExitStack, n_components: int) -> Write:
     import pyarrow.csv
     import pyarrow.parquet
 
-    kind = (
-        pyarrow.csv.CSVWriter if fresh.suffix.lower() == ".csv" else pyarrow.parquet.ParquetWriter
-    )
     dimensions = [f"vicreg{place}" for place in range(n_components)]
     writer: Any = None
+
+    def opened(schema: Any, names: list[str]) -> Any:
+        if fresh.suffix.lower() == ".csv":
+            return pyarrow.csv.CSVWriter(fresh, schema)
+        # No two values of a dimension are the same, and nobody looks for the rows of one: lists of
+        # values and bounds, kept for every dimension and block, would be of no use.
+        return pyarrow.parquet.ParquetWriter(
+            fresh, schema, use_dictionary=names, write_statistics=names
+        )
 
     def write(others: Mapping[str, Any], embedding: NDArray[np.float32]) -> None:
         nonlocal writer
@@ -125,7 +131,7 @@ def _into_table(fresh: Path, stack: ExitStack, n_components: int) -> Write:
         columns = dict(zip(dimensions, np.ascontiguousarray(embedding.T), strict=True))
         rows = pa.table({**others, **columns})
         if writer is None:  # the other columns' types are known now
-            writer = stack.enter_context(kind(fresh, rows.schema))
+            writer = stack.enter_context(opened(rows.schema, list(others)))
         writer.write_table(rows)
 
     return write
