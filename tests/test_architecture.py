@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
     *("config", "precision", "loss", "networks", "draws", "partners", "views", "pairs", "optim"),
-    *("sources", "metrics", "label_free", "intervals", "studies"),
+    *("frames", "table_file", "sources", "metrics", "label_free", "intervals", "studies"),
     *(
         "quantiles",
         "search_space",
@@ -76,6 +76,8 @@ FOUNDATION = {
     "loss": {"precision"},
     "views": {"networks", "draws", "partners"},
     "pairs": {"networks", "views", "partners"},
+    "table_file": {"frames"},
+    "sources": {"frames", "table_file"},
 }
 LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
@@ -86,11 +88,21 @@ HOMES = {
     "markupsafe": {"report"},
     "umap": {"maps"},
     "torch.utils.tensorboard": {"events"},
-    "pyarrow": {"sources", "embedding_file", "embed_command", "workers"},
+    "pyarrow": {"table_file", "embedding_file", "embed_command", "workers"},
     "cyclopts": {"cli", "embed_command", "tune_command"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
-    "narwhals": {"sources", "columns", "counts", "header", "spaces", "cli", "workers"},
+    "narwhals": {
+        "frames",
+        "table_file",
+        "sources",
+        "columns",
+        "counts",
+        "header",
+        "spaces",
+        "cli",
+        "workers",
+    },
     "sklearn": {
         *("metrics", "label_free", "objectives", "header", "estimator", "targets", "spaces"),
         *("scores", "maps", "evaluation", "tuning", "cli", "tune_command"),

@@ -405,7 +405,7 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["fit", "t.csv", "--out", "m2", "--device", "meta"], "device must be"),
         (["embed", "m", "t.csv", "--out", "t.csv/Z.csv"], "t.csv is not a folder"),
         (["evaluate", "m", "t.csv", "--report", "m"], "m is a folder; choose a file's name"),
-        (["embed", "m", "t.csv", "--out", "Z.txt"], "--out must end in"),
+        (["embed", "m", "t.csv", "--out", "Z.txt"], "out must end in"),
         (["embed", "m", "t.csv", "--out", "Z.csv", "--id", "nr"], "has no column 'nr'"),
         (["embed", "nowhere", "t.csv", "--out", "Z.csv"], "no model folder at nowhere"),
         (["evaluate", "m", "t.csv", "--label", "klass"], "has no column 'klass'"),

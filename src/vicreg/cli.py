@@ -490,7 +490,7 @@ def _estimate(
 
 
 def _frame(path: Path) -> nw.DataFrame[Any]:
-    from vicreg.sources import read_file
+    from vicreg.table_file import read_file
 
     return read_file(path)
 

@@ -70,9 +70,7 @@ def coherence(
     device = rows.numbers.device
     if layout.n_columns < 2:
         return 0.0
-    if len(rows) > MOST_ROWS:
-        order = torch.randperm(len(rows), device=device, generator=generator)
-        rows = rows.take(order[:MOST_ROWS])
+    rows = rows.sample(MOST_ROWS, generator)
     found = []
     for _ in range(REPEATS):
         column = torch.randperm(layout.n_columns, device=device, generator=generator)

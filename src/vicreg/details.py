@@ -99,7 +99,7 @@ def _fit(
     if details.phases is not None and details.of_waves is not None:
         _draw_waves(details.phases, learnt, generator)
         maps.append(details.of_waves)
-        parts.append(torch.cos(details.phases(learnt)))
+        parts.append(details.waves(learnt))
     moments = [_moments(part) for part in parts]
     if details.of_waves is not None:
         mean, deviation = moments[-1]

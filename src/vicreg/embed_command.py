@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from vicreg.cli import AsJson, Id, Paired, _check_column, _check_same_rows, _features, _say
-from vicreg.embedding_file import check_embedding_file, embedding_file, written
+from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
 from vicreg.inference import BLOCK
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def embed(
     import numpy as np
 
     from vicreg.estimator import load
-    from vicreg.sources import TableFile
+    from vicreg.table_file import TableFile
 
     check_embedding_file(out)  # before the work, not after it
     fitted = load(model)
@@ -73,7 +73,7 @@ def embed(
                 ids = _plain(frames[0], id_name)
             write({id_name or "row": ids}, embedding)
             row += len(embedding)
-    paths = [str(path) for path in written(out)]
+    paths = [str(path) for path in files_of(out)]
     if as_json:
         print(json.dumps({"written": paths, "rows": n_rows, "columns": n_components}))
     else:

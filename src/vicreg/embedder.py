@@ -67,9 +67,7 @@ class Embedder:
 
     def finish(self, rows: Rows, generator: torch.Generator) -> None:
         """What follows training, in closed form, from training rows on the network's device."""
-        if len(rows) > MOST_ROWS:
-            order = torch.randperm(len(rows), generator=generator, device=generator.device)
-            rows = rows.take(order[:MOST_ROWS])
+        rows = rows.sample(MOST_ROWS, generator)
         if not isinstance(self.config.spectrum, str):
             shape_spectrum(self.network, rows, self.config.spectrum)
         fit_details(

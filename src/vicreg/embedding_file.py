@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Write: TypeAlias = Callable[[Mapping[str, Any], NDArray[np.float32]], None]
 
-__all__ = ["check_embedding_file", "embedding_file", "written"]
+__all__ = ["check_embedding_file", "embedding_file", "files_of"]
 
 SUFFIXES = (".parquet", ".csv", ".npy")
 
@@ -33,11 +33,13 @@ def check_embedding_file(path: Path) -> None:
         If no file can be written there.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"--out must end in .parquet, .csv or .npy, however: {path.name}")
+        raise ValueError(
+            f"out must end in .parquet, .csv or .npy, however: {path.name}"
+        )
     check_file(path)
 
 
-def written(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """The files that an embedding at a path takes: a ``.npy`` file has its ids beside it."""
     return [path, path.with_suffix(".ids.npy")] if path.suffix.lower() == ".npy" else [path]
 
@@ -82,7 +84,7 @@ def embedding_file(path: Path, *, n_rows: int, n_components: int) -> Iterator[Wr
     with ExitStack() as stack:
         fresh = stack.enter_context(fresh_file(path))
         if path.suffix.lower() == ".npy":
-            fresh_ids = stack.enter_context(fresh_file(written(path)[1]))
+            fresh_ids = stack.enter_context(fresh_file(files_of(path)[1]))
             with fresh.open("wb") as file:
                 ids: list[NDArray[Any]] = []
                 yield _into_array(file, ids, (n_rows, n_components))

@@ -53,6 +53,13 @@ class Rows:
             None if self.depth is None else self.depth.new_empty(n_rows),
         )
 
+    def sample(self, most: int, generator: torch.Generator) -> Rows:
+        """All rows, or so many of them at random; the generator is on the rows' device."""
+        if len(self) <= most:
+            return self
+        order = torch.randperm(len(self), device=self.numbers.device, generator=generator)
+        return self.take(order[:most])
+
     def to(self, device: torch.device) -> Rows:
         """The rows on another device."""
         return Rows(
@@ -189,16 +196,18 @@ class Details(nn.Module):
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
 
-    def waves(self, learnt: Tensor) -> Tensor | None:
-        """Cosines of random projections (n, n_waves), or nothing."""
-        return None if self.phases is None else torch.cos(self.phases(learnt))
+    def waves(self, learnt: Tensor) -> Tensor:
+        """Cosines of random projections (n, n_waves)."""
+        assert self.phases is not None
+        return torch.cos(self.phases(learnt))
 
     def forward(self, rows: Rows, hidden: Tensor, learnt: Tensor) -> Tensor:
         told: Tensor = self.of_row(rows)
         if self.of_hidden is not None:
             told = told + self.of_hidden(hidden)
-        waves = self.waves(learnt)
-        return told if self.of_waves is None or waves is None else told + self.of_waves(waves)
+        if self.of_waves is not None:
+            told = told + self.of_waves(self.waves(learnt))
+        return told
 
 
 class Encoder(nn.Module):

@@ -1,0 +1,58 @@
+"""Data frames of any kind as narwhals frames, and what a table must be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["as_frame", "check_shape"]
+
+
+def as_frame(data: Any) -> Any:
+    """A narwhals frame if the data is one of the frames it knows, and else the data."""
+    names = [str(name) for name in _names_of(data)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"column names must be unique, however: {_listed(repeated)} more than once; "
+            "rename or drop the copies"
+        )
+    return nw.from_native(data, pass_through=True)
+
+
+def _names_of(data: Any) -> Sequence[object]:
+    if hasattr(data, "collect"):  # a lazy frame would have to work its names out
+        return []
+    names = getattr(data, "column_names", None)  # pyarrow
+    if names is None and hasattr(data, "iloc"):
+        names = data.columns  # pandas; polars repeats no name
+    return [] if names is None or callable(names) else list(names)
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    """Refuse a table without rows or without columns.
+
+    Raises
+    ------
+    ValueError
+        If one of the two is 0.
+    """
+    rows, columns = shape
+    if rows == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={rows, columns}): a table needs at least one row"
+        )
+    if columns == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={rows, columns}) while a minimum of 1 is "
+            "required: a table needs at least one column"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

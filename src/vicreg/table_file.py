@@ -1,0 +1,161 @@
+"""A table in a CSV or Parquet file, read whole or block by block."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vicreg.frames import as_frame, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import narwhals.stable.v2 as nw
+
+__all__ = ["TableFile", "read_file"]
+
+#: Bytes that a Parquet file's columns are read at a time.
+PARQUET_BUFFER = 2**16
+
+
+def read_file(path: Path) -> nw.DataFrame[Any]:
+    """A CSV or Parquet file, by its suffix, as a frame.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the suffix is neither, or the content is not what the suffix says.
+    """
+    return TableFile(path).read()
+
+
+class TableFile:
+    """A CSV or Parquet file, by its suffix, to be read whole or in blocks of rows.
+
+    Of a Parquet file no more than a block is in memory at a time. A CSV file is read whole when it
+    is opened: only its end tells its columns' types.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the suffix is neither, the content is not what the suffix says, or there are no rows or
+        no columns, or two columns of one name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from vicreg.table_file import TableFile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "t.csv"
+    ...     _ = path.write_text("a,b\\n1,x\\n2,y\\n3,z\\n")
+    ...     file = TableFile(path)
+    ...     file.columns, file.n_rows, [len(block) for block in file.blocks(2)]
+    (['a', 'b'], 3, [2, 1])
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise FileNotFoundError(f"no such file: {path}")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; give a CSV or Parquet file")
+        self.path = path
+        suffix = path.suffix.lower()
+        if suffix in (".parquet", ".pq"):
+            self._kind = "Parquet"
+        elif suffix in (".csv", ".tsv", ".txt"):
+            self._kind = "CSV"
+            _check_is_text(path)
+        else:
+            raise ValueError(
+                f"a table's file must end in .csv, .tsv or .parquet, however: {path.name}"
+            )
+        with self._readable():
+            if self._kind == "CSV":
+                self._content = _read_csv(path, "," if suffix == ".csv" else "\t")
+                self.n_rows, head = self._content.num_rows, self._content[:0]
+            else:
+                import pyarrow.parquet
+
+                # Its own read-ahead keeps every row group that it has read, and without a buffer it
+                # reads a column of a row group at once.
+                self._content = pyarrow.parquet.ParquetFile(
+                    path, pre_buffer=False, buffer_size=PARQUET_BUFFER
+                )
+                self.n_rows = self._content.metadata.num_rows
+                head = self._content.schema_arrow.empty_table()
+            self.columns: list[str] = as_frame(head).columns
+            check_shape((self.n_rows, len(self.columns)))
+
+    def read(self) -> nw.DataFrame[Any]:
+        """All rows."""
+        with self._readable():
+            content = self._content if self._kind == "CSV" else self._content.read()
+            frame: nw.DataFrame[Any] = as_frame(content)
+        return frame
+
+    def blocks(self, n_rows: int) -> Iterator[nw.DataFrame[Any]]:
+        """Frames of so many rows each, the last one of what is left."""
+        import pyarrow as pa
+
+        with self._readable():
+            if self._kind == "CSV":
+                for start in range(0, self.n_rows, n_rows):
+                    yield as_frame(self._content.slice(start, n_rows))
+                return
+            parts: list[Any] = []
+            missing = n_rows
+            # A batch ends where a row group does.
+            for batch in self._content.iter_batches(n_rows):
+                while len(batch):
+                    parts.append(batch.slice(0, missing))
+                    missing -= len(parts[-1])
+                    batch = batch.slice(len(parts[-1]))
+                    if not missing:
+                        yield as_frame(pa.Table.from_batches(parts))
+                        parts, missing = [], n_rows
+            if parts:
+                yield as_frame(pa.Table.from_batches(parts))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Errors that name the file."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # not what the file holds, and it names the file
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"{self.path} is not a readable {self._kind} file: {reason}") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.path}: column names must be UTF-8, however: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from None
+
+
+def _check_is_text(path: Path) -> None:
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty")
+    with path.open("rb") as file:
+        if b"\0" in file.read(4096):
+            raise ValueError(f"{path} is not a readable CSV file: it holds binary data")
+
+
+def _read_csv(path: Path, delimiter: str) -> Any:
+    import pyarrow.csv
+
+    return pyarrow.csv.read_csv(
+        path,
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            strings_can_be_null=True,
+            null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A", "?"],
+        ),
+    )
