@@ -191,7 +191,12 @@ def _train(
     )
     parameters = [parameter for parameter in module.parameters() if parameter.numel()]
     layout = embedder.table.layout
-    corrupt = corruption(swap=config.swap, mask=config.mask, noise=config.noise)
+    corrupt = corruption(
+        swap=config.swap,
+        mask=config.mask,
+        noise=config.noise,
+        block_share=float(config.block_share),
+    )
 
     def views_of(table: Rows, n_rows: int) -> TwoViews:
         return TwoViews(table, layout, corrupt, n_rows, generator, sides=config.sides)

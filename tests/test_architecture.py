@@ -20,6 +20,7 @@ ORDER = [
         "search_space",
         "neighbours",
         "coherence",
+        "companions",
         "columns",
         "fingerprint",
         "per_row",

@@ -28,6 +28,7 @@ WRONG: list[tuple[str, Any]] = [
     ("batch_norm", "yes"),
     ("final_relu", None),
     ("shared_weights", 0),
+    ("block_share", 1.2),
     ("neighbours", -1),
     ("near_share", 1.5),
     ("normal_scores", 1),

@@ -460,7 +460,7 @@ def _estimate(
         source,
         normal_scores=config.normal_scores,
         holds=config.kind,
-        n_top_columns=config.n_top_columns,
+        n_top_columns=config.most_columns,
         smooth_clip=config.smooth_clip,
     )
     estimate = estimate_memory(source.shape[0], table, config, frame=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vicreg.views import Layout
 
-__all__ = ["coherence", "corrupted_sides", "noise_level"]
+__all__ = ["block_share", "coherence", "corrupted_sides", "noise_level"]
 
 #: Coherence from which both views are corrupted.
 COHERENT = 0.5
@@ -104,6 +104,21 @@ def corrupted_sides(of_table: float, swap: float) -> tuple[Literal["both", "one"
     if of_table < COHERENT:
         return "one", swap
     return "both", round(1 - (1 - swap) ** 0.5, 6)
+
+
+def block_share(of_table: float) -> float:
+    """Share of the corrupted rows in which blocks of columns are swapped, by a table's coherence.
+
+    Where every column has others that say the same, a swapped entry is told by what is left, and a
+    network may learn no more than to even out: so half of the rows lose columns that go together.
+
+    Examples
+    --------
+    >>> from vicreg.coherence import block_share
+    >>> block_share(0.1), block_share(0.9)
+    (0.0, 0.5)
+    """
+    return 0.0 if of_table < COHERENT else 0.5
 
 
 def noise_level(of_table: float) -> float:

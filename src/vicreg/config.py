@@ -14,6 +14,8 @@ __all__ = ["PRESETS", "Config", "config_from", "preset"]
 LEARNT = 128
 #: The same where a share of details is asked for.
 FEWEST_LEARNT = 16
+#: Columns of counts that are kept by default.
+TOP_COLUMNS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,8 @@ class Config:
         What the table holds: counts, or numbers and categories as they are ("table"); "auto"
         recognises counts.
     n_top_columns
-        Of counts, how many columns to keep, the most variable ones; 0 for all.
+        Of counts, how many columns to keep, the most variable ones; 0 for all of them, ``"auto"``
+        for 1,000.
     thin
         Of counts, the largest share that a view leaves out; a row's share is drawn up to it.
     swap
@@ -71,6 +74,10 @@ class Config:
     sides
         Whether both views are corrupted, or only the second. ``"auto"`` follows from how much the
         columns tell about each other, see :mod:`vicreg.coherence`.
+    block_share
+        Share of the corrupted rows in which the swapped entries are a block of columns that go
+        together, see :mod:`vicreg.companions`; in the others every entry is drawn on its own.
+        ``"auto"`` is half of them where columns are coherent, and none elsewhere.
     neighbours
         Near rows of the table that a second view may be made of; 0 for the row itself only.
     near_share
@@ -123,12 +130,13 @@ class Config:
     normal_scores: bool = False
     smooth_clip: float = 0.0
     kind: Literal["auto", "table", "counts"] = "auto"
-    n_top_columns: int = 0
+    n_top_columns: int | Literal["auto"] = "auto"
     thin: float = 0.8
     swap: float = 0.5
     mask: float = 0.0
     noise: float = 0.0
     sides: Literal["auto", "both", "one"] = "auto"
+    block_share: float | Literal["auto"] = "auto"
     neighbours: int = 0
     near_share: float = 0.5
     lam: float = 25.0
@@ -162,13 +170,18 @@ class Config:
                 "normal_scores are of a table's numbers, not of counts, "
                 "however: normal_scores=True and kind='counts'"
             )
-        if self.kind == "table" and self.n_top_columns:
+        if self.kind == "table" and self.n_top_columns not in ("auto", 0):
             raise ValueError(
                 "n_top_columns chooses among counts, "
                 f"however: n_top_columns={self.n_top_columns} and kind='table'"
             )
         for beta in self.betas:
             _number(0, 1, include_high=False)("betas", beta)
+
+    @property
+    def most_columns(self) -> int:
+        """Columns of counts to keep; 0 for all."""
+        return TOP_COLUMNS if isinstance(self.n_top_columns, str) else self.n_top_columns
 
     @property
     def n_details(self) -> int:
@@ -202,6 +215,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "skip": False,
         "swap": 0.3,
         "sides": "both",
+        "block_share": 0.0,
         "optimizer": "lars",
         "lr": 0.2,
         "weight_decay": 1e-6,
@@ -221,6 +235,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shared_weights": False,
         "swap": 0.0,
         "sides": "both",
+        "block_share": 0.0,
         "nu": 1.0,
         "eps": 0.01,
         "steps": 300,
@@ -263,7 +278,7 @@ def config_from(values: dict[str, Any]) -> Config:
 
     What a value is missing of was not there when it was stored.
     """
-    values = {"detail_waves": 0, "spectrum": "learnt", **values}
+    values = {"detail_waves": 0, "spectrum": "learnt", "block_share": 0.0, **values}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
@@ -363,12 +378,13 @@ _RULES: dict[str, _Rule] = {
     "normal_scores": _FLAG,
     "smooth_clip": _number(0),
     "kind": _OneOf(("auto", "table", "counts")),
-    "n_top_columns": _number(0, whole=True),
+    "n_top_columns": _NumberOr(_number(0, whole=True), ("auto",)),
     "thin": _number(0, 1, include_high=False),
     "swap": _number(0, 1),
     "mask": _number(0, 1),
     "noise": _number(0),
     "sides": _OneOf(("auto", "both", "one")),
+    "block_share": _NumberOr(_number(0, 1), ("auto",)),
     "neighbours": _number(0, whole=True),
     "near_share": _number(0, 1),
     "lam": _number(0),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.coherence import coherence, corrupted_sides, noise_level
+from vicreg.coherence import block_share, coherence, corrupted_sides, noise_level
+from vicreg.companions import companions
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
@@ -190,7 +191,7 @@ def fit_embedder(
             normal_scores=config.normal_scores,
             weights=weights,
             holds=config.kind,
-            n_top_columns=config.n_top_columns,
+            n_top_columns=config.most_columns,
             smooth_clip=config.smooth_clip,
         )
         for one in sources
@@ -198,7 +199,10 @@ def fit_embedder(
     table = tables[0]
     rows = _encoded(tables, sources, training, place)
     held_out = None if judging is None else _encoded(tables, sources, judging, place)
-    if config.n_top_columns and all(one.depth is None for one in tables):
+    holds_counts = any(one.depth is not None for one in tables)
+    if config.n_top_columns == "auto":
+        config = replace(config, n_top_columns=config.most_columns if holds_counts else 0)
+    if config.n_top_columns and not holds_counts:
         raise ValueError(
             "n_top_columns chooses among counts, which this table does not seem to hold, "
             f"however: n_top_columns={config.n_top_columns}. Say kind='counts' if it does"
@@ -219,6 +223,8 @@ def fit_embedder(
     second = tables[1] if paired is not None else None
     layout = table.layout.to(place)
     config = replace(config, **_views_of(rows, layout, tables, config, seed, place))
+    if config.block_share:
+        layout = _with_companions(layout, rows, table, seed)
     network = build_network(table, config, seed, second).to(place)
     work = 2 * config.batch_size * network.largest_layer
     threads = n_threads if n_threads is not None else _enough_threads(work)
@@ -273,7 +279,7 @@ def fit_embedder(
             near=near,
             held_out_near=held_out_near,
             weights=None if weights is None else _of_rows(weights, training, place),
-            make_views=TwoViews if second is None else _across(second, config, place),
+            make_views=TwoViews if second is None else _across(rows, second, config, seed),
             bfloat16=bfloat16,
             observe=told,
             pulse=beat,
@@ -354,28 +360,37 @@ def _views_of(
     seed: int,
     place: torch.device,
 ) -> dict[str, Any]:
-    """What "auto" means for a table: sides and share of the swap, and the spectrum's noise.
+    """What "auto" means for a table: sides, share and blocks of the swap, and the spectrum's noise.
 
     The rules were measured on single tables of numbers and categories. Counts, whose views are
-    thinned, and pairs, whose views are of two tables, are corrupted on both sides, and their
-    spectrum stays as it is; in pairs there are no details, which would say nothing across tables.
+    thinned, and pairs, whose views are of two tables, are corrupted on both sides, without blocks,
+    and their spectrum stays as it is; in pairs there are no details, which would say nothing across
+    tables.
     """
-    single, counts = len(tables) == 1, tables[0].depth is not None
+    wanted = [
+        name for name in ("sides", "block_share", "spectrum") if getattr(config, name) == "auto"
+    ]
+    single = len(tables) == 1
     found: dict[str, Any] = {} if single else {"detail_share": 0.0}
-    if config.spectrum == "auto" and (counts or not single):
-        found["spectrum"] = "learnt"
-    if config.sides != "auto" and found.get("spectrum", config.spectrum) != "auto":
+    if not wanted:
         return found
-    of_table = 1.0
-    if single and not counts:
+    rule: dict[str, Any] = {"spectrum": "learnt", "block_share": 0.0}
+    if single and tables[0].depth is None:
         with fastest_float32(math.inf):
             own = torch.Generator(place).manual_seed(seed)
             of_table = coherence(rows, layout, tables[0].cardinalities, own)
-    if config.spectrum == "auto":
-        found.setdefault("spectrum", noise_level(of_table))
-    if config.sides == "auto":
+        rule = {"spectrum": noise_level(of_table), "block_share": block_share(of_table)}
+    else:
+        of_table = 1.0
+    found |= {name: rule[name] for name in wanted if name in rule}
+    if "sides" in wanted:
         found["sides"], found["swap"] = corrupted_sides(of_table, config.swap)
     return found
+
+
+def _with_companions(layout: Layout, rows: Rows, table: TableEncoder, seed: int) -> Layout:
+    own = torch.Generator(rows.numbers.device).manual_seed(seed)
+    return replace(layout, companions=companions(rows, layout, table.cardinalities, own))
 
 
 def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Compose:
@@ -383,14 +398,20 @@ def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Com
         swap=config.swap,
         mask=config.mask,
         noise=config.noise,
+        block_share=float(config.block_share),
         thin=table.thinning(config.thin, place),
     )
 
 
-def _across(second: TableEncoder, config: Config, place: torch.device) -> ViewMaker:
+def _across(rows: Rows, second: TableEncoder, config: Config, seed: int) -> ViewMaker:
+    assert isinstance(rows, PairedRows)
+    place = rows.numbers.device
+    layout = second.layout.to(place)
+    if config.block_share:
+        layout = _with_companions(layout, rows.second, second, seed)
     return partial(
         PairedViews,
-        second_layout=second.layout.to(place),
+        second_layout=layout,
         second_corrupt=_corruption(second, config, place),
     )
 

@@ -33,9 +33,7 @@ def check_embedding_file(path: Path) -> None:
         If no file can be written there.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(
-            f"out must end in .parquet, .csv or .npy, however: {path.name}"
-        )
+        raise ValueError(f"out must end in .parquet, .csv or .npy, however: {path.name}")
     check_file(path)
 
 

@@ -82,8 +82,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     kind : {"auto", "table", "counts"}
         What the table holds. Counts are brought to one depth and their logarithm is taken; with
         ``"auto"`` they are recognised, with a note: see :func:`vicreg.counts.looks_like_counts`.
-    n_top_columns : int
-        Of counts, how many columns to keep, the most variable ones of the training rows; 0: all.
+    n_top_columns : int or "auto"
+        Of counts, how many columns to keep, the most variable ones of the training rows; 0 for all
+        of them, ``"auto"`` for 1,000.
     thin : float
         Of counts, the largest share that a view leaves out, by binomial thinning; a row's share is
         drawn between 0 and this.
@@ -95,6 +96,10 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Which views are corrupted: both, the second only, or by a rule: both where the columns
         tell much about each other, each at a lower rate, so that the views differ in ``swap`` of
         the entries either way.
+    block_share : float or "auto"
+        Share of the corrupted rows in which a block of columns that go together is swapped, and not
+        every entry on its own; ``"auto"`` for half of them where columns tell much about each
+        other, and none elsewhere.
     neighbours : int
         Near rows of the table that a row's second view may be made of; 0 for the row alone.
     near_share : float
@@ -179,12 +184,13 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         normal_scores: bool = False,
         smooth_clip: float = 0.0,
         kind: Literal["auto", "table", "counts"] = "auto",
-        n_top_columns: int = 0,
+        n_top_columns: int | Literal["auto"] = "auto",
         thin: float = 0.8,
         swap: float = 0.5,
         mask: float = 0.0,
         noise: float = 0.0,
         sides: Literal["auto", "both", "one"] = "auto",
+        block_share: float | Literal["auto"] = "auto",
         neighbours: int = 0,
         near_share: float = 0.5,
         lam: float = 25.0,
@@ -229,6 +235,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.mask = mask
         self.noise = noise
         self.sides = sides
+        self.block_share = block_share
         self.neighbours = neighbours
         self.near_share = near_share
         self.lam = lam

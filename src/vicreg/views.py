@@ -53,13 +53,16 @@ class Layout:
     """Which column of the table each encoded number and code belongs to.
 
     ``numbers`` (p,) and ``codes`` (q,) hold positions in 0 ... ``n_columns`` - 1; ``noisy`` (p,)
-    is 1 where Gaussian noise makes sense and 0 for flags.
+    is 1 where Gaussian noise makes sense and 0 for flags. ``companions`` (m, n_columns), if there,
+    has for some of the columns every column's place in the order of how much it goes with that one:
+    0 for the column itself, 1 for the one that goes with it most.
     """
 
     n_columns: int
     numbers: Tensor
     codes: Tensor
     noisy: Tensor
+    companions: Tensor | None = None
     _in_order: tuple[bool, bool] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +84,11 @@ class Layout:
     def to(self, device: torch.device) -> Layout:
         """The same layout on another device."""
         return Layout(
-            self.n_columns, self.numbers.to(device), self.codes.to(device), self.noisy.to(device)
+            self.n_columns,
+            self.numbers.to(device),
+            self.codes.to(device),
+            self.noisy.to(device),
+            None if self.companions is None else self.companions.to(device),
         )
 
     def spread(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +180,15 @@ class Swap:
     A column keeps its marginal. A donor is the row itself once in as many times as the table has
     rows; the entry then stays, and the share of the others is raised to make up for it.
 
+    Parameters
+    ----------
+    rate : float
+        Share of the entries.
+    block_share : float
+        Share of the rows in which the entries to replace are not drawn one by one, but are a column
+        drawn at random and those that go with it most, where the layout knows of companions. What
+        is left of a row then tells less about what is lost.
+
     Examples
     --------
     >>> import torch
@@ -187,6 +203,7 @@ class Swap:
     """
 
     rate: float
+    block_share: float = 0.0
 
     def __call__(self, rows: Rows, donors: Donors, generator: torch.Generator) -> None:
         n_table = len(donors.table)
@@ -194,6 +211,10 @@ class Swap:
             return
         rate = min(1.0, self.rate * n_table / (n_table - 1))
         chosen = _chosen(rows, donors.layout, rate, generator)
+        if self.block_share and donors.layout.companions is not None:
+            blocks = _blocks(len(rows), donors.layout.companions, rate, generator)
+            in_block = torch.rand(len(rows), 1, device=blocks.device, generator=generator)
+            chosen = torch.where(in_block < self.block_share, blocks, chosen)
         numbers, codes = donors.layout.spread(chosen)
         others = donors.renewed()
         torch.where(numbers, others.numbers, rows.numbers, out=rows.numbers)
@@ -303,15 +324,22 @@ def _thinned(counts: Tensor, kept: Tensor, generator: torch.Generator) -> Tensor
     return thinned
 
 
-def corruption(*, swap: float, mask: float, noise: float, thin: Thin | None = None) -> Compose:
+def corruption(
+    *,
+    swap: float,
+    mask: float,
+    noise: float,
+    block_share: float = 0.0,
+    thin: Thin | None = None,
+) -> Compose:
     """The corruptions whose strength is above 0, in the order thin, swap, mask, noise."""
-    strengths: Sequence[tuple[float, type[Swap] | type[Mask] | type[Noise]]] = (
-        (swap, Swap),
-        (mask, Mask),
-        (noise, Noise),
+    strengths: Sequence[tuple[float, Corruption]] = (
+        (0.0 if thin is None else thin.most, thin or Compose(())),
+        (swap, Swap(swap, block_share)),
+        (mask, Mask(mask)),
+        (noise, Noise(noise)),
     )
-    first = () if thin is None or thin.most == 0 else (thin,)
-    return Compose((*first, *(kind(strength) for strength, kind in strengths if strength > 0)))
+    return Compose(tuple(part for strength, part in strengths if strength > 0))
 
 
 class ViewMaker(Protocol):
@@ -404,6 +432,15 @@ def _chosen(rows: Rows, layout: Layout, rate: float, generator: torch.Generator)
     if highest < -(2**15):
         return torch.zeros(shape, dtype=torch.bool, device=rows.numbers.device)
     return _sixteen_bits(shape, rows.numbers.device, generator) <= highest
+
+
+def _blocks(n_rows: int, companions: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """Columns chosen (n, n_columns), in each row a column and those that go with it most."""
+    device, (n_seeds, n_columns) = companions.device, companions.shape
+    seeds = torch.randint(n_seeds, (n_rows,), device=device, generator=generator)
+    # So many columns that the share is kept on average: whole ones, more in some rows than others.
+    wanted = torch.rand(n_rows, 1, device=device, generator=generator).add_(rate * n_columns)
+    return companions[seeds] < wanted.floor_()
 
 
 def _sixteen_bits(shape: Sequence[int], device: torch.device, generator: torch.Generator) -> Tensor:
