@@ -27,6 +27,7 @@ ORDER = [
         "counts",
         "moments",
         "table",
+        "rules",
         "batches",
         "inference",
         "spectrum",

@@ -8,8 +8,9 @@ import torch
 from sklearn.neighbors import KNeighborsRegressor
 
 from vicreg import VICReg
-from vicreg.coherence import COHERENT, coherence, corrupted_sides
+from vicreg.coherence import coherence
 from vicreg.networks import Rows
+from vicreg.rules import COHERENT, by_coherence
 from vicreg.views import Layout
 
 NO_CODES = torch.zeros(400, 0, dtype=torch.int32)
@@ -67,11 +68,11 @@ def test_a_single_column_and_constant_columns_have_none() -> None:
 
 @pytest.mark.parametrize("swap", [0.0, 0.3, 0.5, 1.0])
 def test_views_differ_in_as_many_entries_either_way(swap: float) -> None:
-    sides, rate = corrupted_sides(COHERENT - 0.01, swap)
-    assert (sides, rate) == ("one", swap)
-    sides, rate = corrupted_sides(COHERENT, swap)
-    assert sides == "both"
-    assert 1 - (1 - rate) ** 2 == pytest.approx(swap, abs=1e-5)
+    rule = by_coherence(COHERENT - 0.01, swap)
+    assert (rule.sides, rule.swap) == ("one", swap)
+    rule = by_coherence(COHERENT, swap)
+    assert rule.sides == "both"
+    assert 1 - (1 - rule.swap) ** 2 == pytest.approx(swap, abs=1e-5)
 
 
 def test_a_fit_follows_the_table_and_keeps_what_was_chosen() -> None:
@@ -80,9 +81,10 @@ def test_a_fit_follows_the_table_and_keeps_what_was_chosen() -> None:
     found = {}
     for name, X in {"alone": alone, "together": together}.items():
         model = VICReg(16, hidden=(16,), projector=(16,), steps=5, random_state=0).fit(X)
-        found[name] = model.embedder_.config.sides
-        assert model.sides == "auto"
-    assert found == {"alone": "one", "together": "both"}
+        config = model.embedder_.config
+        found[name] = config.sides, config.block_share, config.spectrum
+        assert (model.sides, model.block_share, model.spectrum) == ("auto",) * 3
+    assert found == {"alone": ("one", 0.0, 3.0), "together": ("both", 0.5, 0.3)}
     asked = VICReg(16, hidden=(16,), projector=(16,), sides="both", swap=0.2, steps=5)
     config = asked.fit(alone).embedder_.config
     assert (config.sides, config.swap) == ("both", 0.2)

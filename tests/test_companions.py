@@ -20,7 +20,7 @@ def test_numbers_are_in_the_order_of_their_squared_correlation() -> None:
     X = random.normal(size=(400, 9)) @ random.normal(size=(9, 9))
     X[:, 4] *= -100
     found = companions(plain(torch.from_numpy(X).float()), Layout.plain(9), [], generator())
-    correlations = np.corrcoef(X.T) ** 2
+    correlations = np.asarray(np.corrcoef(X.T)) ** 2
     np.fill_diagonal(correlations, 2)
     wanted = np.argsort(np.argsort(-correlations, axis=1), axis=1)
     assert np.array_equal(found.numpy(), wanted)

@@ -1,16 +1,14 @@
-"""How much the columns of a table tell about each other, and what follows from it.
+"""How much the columns of a table tell about each other.
 
 Neighbouring pixels, bands of a spectrum and measurements of one shape say the same thing many
-times: rows that are near in some of the columns are near in the others too. There distances of the
-table itself mean much, and a light corruption of both views keeps them. Where the columns go their
-own ways (genes, words, letters of a sequence) a row learnt from half of its entries, beside the
-whole row, makes better distances. What becomes of the learnt components' spectrum, and why, is in
-:mod:`vicreg.spectrum`. docs/quality.md has the tables that this rests on.
+times: rows that are near in some of the columns are near in the others too. Elsewhere columns go
+their own ways (genes, words, letters of a sequence). What follows from it is in
+:mod:`vicreg.rules`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,10 +22,8 @@ if TYPE_CHECKING:
 
     from vicreg.views import Layout
 
-__all__ = ["block_share", "coherence", "corrupted_sides", "noise_level"]
+__all__ = ["coherence"]
 
-#: Coherence from which both views are corrupted.
-COHERENT = 0.5
 NEIGHBOURS = 10
 MOST_ROWS = 1000
 REPEATS = 16
@@ -85,54 +81,6 @@ def coherence(
         variance = (asked - asked.mean(dim=0)).square().sum()
         found.append(1 - error / variance if variance > 0 else torch.zeros_like(error))
     return float(torch.stack(found).mean())
-
-
-def corrupted_sides(of_table: float, swap: float) -> tuple[Literal["both", "one"], float]:
-    """Sides to corrupt and the share to swap in each, by a table's coherence.
-
-    ``swap`` is the share of the entries in which the views are to differ. With both sides at a
-    rate r that share is 1 - (1 - r)².
-
-    Examples
-    --------
-    >>> from vicreg.coherence import corrupted_sides
-    >>> corrupted_sides(0.1, 0.5)
-    ('one', 0.5)
-    >>> corrupted_sides(0.9, 0.51)
-    ('both', 0.3)
-    """
-    if of_table < COHERENT:
-        return "one", swap
-    return "both", round(1 - (1 - swap) ** 0.5, 6)
-
-
-def block_share(of_table: float) -> float:
-    """Share of the corrupted rows in which blocks of columns are swapped, by a table's coherence.
-
-    Where every column has others that say the same, a swapped entry is told by what is left, and a
-    network may learn no more than to even out: so half of the rows lose columns that go together.
-
-    Examples
-    --------
-    >>> from vicreg.coherence import block_share
-    >>> block_share(0.1), block_share(0.9)
-    (0.0, 0.5)
-    """
-    return 0.0 if of_table < COHERENT else 0.5
-
-
-def noise_level(of_table: float) -> float:
-    """Level of the noise in the learnt components' spectrum, by a table's coherence.
-
-    In units of the mean variance of a direction, see :mod:`vicreg.spectrum`.
-
-    Examples
-    --------
-    >>> from vicreg.coherence import noise_level
-    >>> noise_level(0.1), noise_level(0.9)
-    (3.0, 0.3)
-    """
-    return 3.0 if of_table < COHERENT else 0.3
 
 
 def _half(

@@ -73,7 +73,7 @@ class Config:
         Standard deviation of the Gaussian noise that a view adds, in units of the column's own.
     sides
         Whether both views are corrupted, or only the second. ``"auto"`` follows from how much the
-        columns tell about each other, see :mod:`vicreg.coherence`.
+        columns tell about each other, see :mod:`vicreg.rules`.
     block_share
         Share of the corrupted rows in which the swapped entries are a block of columns that go
         together, see :mod:`vicreg.companions`; in the others every entry is drawn on its own.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.coherence import block_share, coherence, corrupted_sides, noise_level
 from vicreg.companions import companions
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
@@ -22,6 +21,7 @@ from vicreg.partners import Mates, Near
 from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
+from vicreg.rules import chosen
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
 from vicreg.table import TableEncoder
@@ -199,10 +199,7 @@ def fit_embedder(
     table = tables[0]
     rows = _encoded(tables, sources, training, place)
     held_out = None if judging is None else _encoded(tables, sources, judging, place)
-    holds_counts = any(one.depth is not None for one in tables)
-    if config.n_top_columns == "auto":
-        config = replace(config, n_top_columns=config.most_columns if holds_counts else 0)
-    if config.n_top_columns and not holds_counts:
+    if config.n_top_columns not in ("auto", 0) and all(one.depth is None for one in tables):
         raise ValueError(
             "n_top_columns chooses among counts, which this table does not seem to hold, "
             f"however: n_top_columns={config.n_top_columns}. Say kind='counts' if it does"
@@ -222,7 +219,7 @@ def fit_embedder(
 
     second = tables[1] if paired is not None else None
     layout = table.layout.to(place)
-    config = replace(config, **_views_of(rows, layout, tables, config, seed, place))
+    config = replace(config, **chosen(config, rows, layout, tables, seed))
     if config.block_share:
         layout = _with_companions(layout, rows, table, seed)
     network = build_network(table, config, seed, second).to(place)
@@ -350,42 +347,6 @@ def _encoded(
         for table, source in zip(tables, sources, strict=True)
     ]
     return rows[0] if len(rows) == 1 else PairedRows.of(*rows)
-
-
-def _views_of(
-    rows: Rows,
-    layout: Layout,
-    tables: list[TableEncoder],
-    config: Config,
-    seed: int,
-    place: torch.device,
-) -> dict[str, Any]:
-    """What "auto" means for a table: sides, share and blocks of the swap, and the spectrum's noise.
-
-    The rules were measured on single tables of numbers and categories. Counts, whose views are
-    thinned, and pairs, whose views are of two tables, are corrupted on both sides, without blocks,
-    and their spectrum stays as it is; in pairs there are no details, which would say nothing across
-    tables.
-    """
-    wanted = [
-        name for name in ("sides", "block_share", "spectrum") if getattr(config, name) == "auto"
-    ]
-    single = len(tables) == 1
-    found: dict[str, Any] = {} if single else {"detail_share": 0.0}
-    if not wanted:
-        return found
-    rule: dict[str, Any] = {"spectrum": "learnt", "block_share": 0.0}
-    if single and tables[0].depth is None:
-        with fastest_float32(math.inf):
-            own = torch.Generator(place).manual_seed(seed)
-            of_table = coherence(rows, layout, tables[0].cardinalities, own)
-        rule = {"spectrum": noise_level(of_table), "block_share": block_share(of_table)}
-    else:
-        of_table = 1.0
-    found |= {name: rule[name] for name in wanted if name in rule}
-    if "sides" in wanted:
-        found["sides"], found["swap"] = corrupted_sides(of_table, config.swap)
-    return found
 
 
 def _with_companions(layout: Layout, rows: Rows, table: TableEncoder, seed: int) -> Layout:

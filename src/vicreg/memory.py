@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from vicreg.companions import MOST_SEEDS
 from vicreg.embedder import MOST_ROWS, build_network, held_out_rows
 from vicreg.inference import BLOCK
 from vicreg.precision import bfloat16_pays
@@ -103,12 +104,15 @@ def estimate_memory(
     of_details = table.n_numbers + sum(table.cardinalities) + sum(config.hidden[-1:])
     of_details += config.detail_waves
     places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
+    # Places of companions of each column, and of each row of the views, and what is less than that.
+    blocks = (min(MOST_SEEDS, len(table.columns)) * 4 + 2 * batch * 6) * len(table.columns)
     # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
     thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
     return MemoryEstimate(
         table=n_rows * row,
         views=4 * batch * row
         + places
+        + (blocks if config.block_share else 0)
         + thinned
         + 2 * held_out * row
         + 2 * batch * (row // 4) * narrow,
@@ -121,5 +125,6 @@ def estimate_memory(
         transform=n_rows * config.n_components * 4
         + in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
+        + BLOCK * row
         + BLOCK * (sum(of_encoder) + config.n_details + config.detail_waves) * 4 * 2 * branches,
     )

@@ -1,0 +1,126 @@
+"""What ``"auto"`` stands for in a configuration, by rule, from the table alone.
+
+Where columns are coherent (:mod:`vicreg.coherence`), distances of the table itself mean much, and
+a light corruption of both views keeps them. Where they go their own ways, a row learnt from half of
+its entries, beside the whole row, makes better distances. Of coherent columns a swapped entry is
+told by those that are left, and a network may learn no more than to even out; so half of the rows
+lose a block of columns that go together. What becomes of the learnt components' spectrum, and why,
+is in :mod:`vicreg.spectrum`.
+
+The rules are for tables of numbers and categories. Counts are thinned besides, so less of them is
+swapped, in the second view alone; in pairs of tables, whose views are of two tables, both are
+corrupted. Neither has blocks or a shaped spectrum, and pairs have no details, which would say
+nothing across tables. docs/quality.md and docs/inputs.md have what this rests on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+
+from vicreg.coherence import coherence
+from vicreg.precision import fastest_float32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vicreg.config import Config
+    from vicreg.networks import Rows
+    from vicreg.table import TableEncoder
+    from vicreg.views import Layout
+
+__all__ = ["Rule", "by_coherence", "chosen"]
+
+#: Coherence from which columns are called coherent.
+COHERENT = 0.5
+#: Level of the spectrum's noise where they are, and where they are not.
+LITTLE_NOISE, MUCH_NOISE = 0.3, 3.0
+#: Share of the rows with blocks where they are.
+IN_BLOCKS = 0.5
+#: Of counts, what is swapped, in units of what is swapped elsewhere.
+OF_COUNTS = 0.6
+
+
+def chosen(
+    config: Config, rows: Rows, layout: Layout, tables: Sequence[TableEncoder], seed: int
+) -> dict[str, Any]:
+    """Values for the fields of a configuration that are ``"auto"``, and what goes with them.
+
+    Parameters
+    ----------
+    config : Config
+    rows : Rows
+        Encoded training rows, more than one.
+    layout : Layout
+        Of the first table, on the device of the rows.
+    tables : sequence of TableEncoder
+        One table, or two that are paired.
+    seed : int
+        Of what is drawn to find out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.config import Config
+    >>> from vicreg.rules import chosen
+    >>> from vicreg.table import TableEncoder
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> table = TableEncoder.fit(X)
+    >>> chosen(Config(), table.transform(X), table.layout, [table], 0)["sides"]
+    'one'
+    """
+    paired, counts = len(tables) > 1, any(table.depth is not None for table in tables)
+    found: dict[str, Any] = {"n_top_columns": config.most_columns if counts else 0}
+    if paired:
+        found["detail_share"] = 0.0
+    fields = ("sides", "block_share", "spectrum")
+    asked = [name for name in fields if getattr(config, name) == "auto"]
+    if not asked:
+        return found
+    if paired:
+        rule = Rule(*both_sides(config.swap), block_share=0.0, spectrum="learnt")
+    elif counts:
+        rule = Rule("one", OF_COUNTS * config.swap, block_share=0.0, spectrum="learnt")
+    else:
+        with fastest_float32(math.inf):
+            own = torch.Generator(rows.numbers.device).manual_seed(seed)
+            of_table = coherence(rows, layout, tables[0].cardinalities, own)
+        rule = by_coherence(of_table, config.swap)
+    found |= {name: getattr(rule, name) for name in asked}
+    if "sides" in asked:
+        found["swap"] = rule.swap
+    return found
+
+
+class Rule(NamedTuple):
+    """Values of the fields that bear these names in a configuration."""
+
+    sides: Literal["both", "one"]
+    swap: float
+    block_share: float
+    spectrum: float | Literal["learnt"]
+
+
+def by_coherence(of_table: float, swap: float) -> Rule:
+    """What the views and the spectrum are to be, by a table's coherence.
+
+    ``swap`` is the share of the entries in which the views are to differ.
+
+    Examples
+    --------
+    >>> from vicreg.rules import by_coherence
+    >>> by_coherence(0.1, 0.5)
+    Rule(sides='one', swap=0.5, block_share=0.0, spectrum=3.0)
+    >>> by_coherence(0.9, 0.51)
+    Rule(sides='both', swap=0.3, block_share=0.5, spectrum=0.3)
+    """
+    if of_table < COHERENT:
+        return Rule("one", swap, block_share=0.0, spectrum=MUCH_NOISE)
+    return Rule(*both_sides(swap), block_share=IN_BLOCKS, spectrum=LITTLE_NOISE)
+
+
+def both_sides(swap: float) -> tuple[Literal["both"], float]:
+    """Both sides, and the share r of each with which views differ in ``swap``: 1 - (1 - r)^2."""
+    return "both", round(1 - (1 - swap) ** 0.5, 6)
