@@ -22,6 +22,9 @@ from timing import machine
 from vicreg import VICReg
 from vicreg.metrics import LabelledSplit, knn_accuracy, linear_accuracy, silhouette
 
+#: What all defaults before had in common.
+BEFORE: dict[str, Any] = {"steps": 1500, "block_share": 0.0}
+
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
     "first default": {
@@ -30,18 +33,22 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "swap": 0.3,
         "sides": "both",
         "nu": 0.2,
+        **BEFORE,
     },
     "second default": {
         "n_components": 256,
         "detail_share": 0.5,
         "detail_waves": 0,
         "spectrum": "learnt",
+        **BEFORE,
     },
+    "third default": BEFORE,
     "spectrum as learnt": {"spectrum": "learnt"},
     "no waves": {"detail_waves": 0},
     "nu=1 (paper)": {"nu": 1.0},
     "nu=0.2": {"nu": 0.2},
     "no skip": {"skip": False},
+    "no blocks": {"block_share": 0.0},
     "one side": {"sides": "one"},
     "no details": {"n_components": 128},
     "no early stop": {"validation_fraction": 0.0},

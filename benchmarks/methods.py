@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from vicreg import VICReg
 from vicreg.batches import permuted_batches
+from vicreg.companions import with_companions
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder, held_out_rows
 from vicreg.optim import build_optimizer, warmup_cosine
@@ -191,6 +192,9 @@ def _train(
     )
     parameters = [parameter for parameter in module.parameters() if parameter.numel()]
     layout = embedder.table.layout
+    if config.block_share:
+        seed = generator.initial_seed()
+        layout = with_companions(layout, rows, embedder.table.cardinalities, seed)
     corrupt = corruption(
         swap=config.swap,
         mask=config.mask,
@@ -315,7 +319,10 @@ class _Peer(NamedTuple):
 
 
 PEERS: dict[str, _Peer] = {
-    "dae": _Peer({"sides": "one"}, Denoiser),
-    "scarf": _Peer({"sides": "one", "swap": 0.6}, lambda embedder: Projected(embedder, info_nce)),
+    "dae": _Peer({"sides": "one", "block_share": 0.0}, Denoiser),
+    "scarf": _Peer(
+        {"sides": "one", "swap": 0.6, "block_share": 0.0},
+        lambda embedder: Projected(embedder, info_nce),
+    ),
     "barlow": _Peer({}, lambda embedder: Projected(embedder, barlow_twins)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from vicreg.networks import Rows
     from vicreg.views import Layout
 
-__all__ = ["companions"]
+__all__ = ["companions", "with_companions"]
 
 #: Columns that blocks are built around, at the most: what is kept grows with it times the columns.
 MOST_SEEDS = 256
@@ -81,3 +82,9 @@ def companions(
     strength[torch.arange(count, device=device), seeds] = torch.inf
     order = strength.argsort(dim=1, descending=True, stable=True)
     return order.argsort(dim=1).to(torch.int32)
+
+
+def with_companions(layout: Layout, rows: Rows, cardinalities: Sequence[int], seed: int) -> Layout:
+    """A layout that knows its columns' companions; ``seed`` is of what is drawn to find them."""
+    generator = torch.Generator(rows.numbers.device).manual_seed(seed)
+    return replace(layout, companions=companions(rows, layout, cardinalities, generator))

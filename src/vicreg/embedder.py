@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vicreg.companions import companions
+from vicreg.companions import with_companions
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
 from vicreg.neighbours import near_rows
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vicreg.partners import Partners
     from vicreg.sources import Source
     from vicreg.training import Moment, Pulse
-    from vicreg.views import Compose, Layout, ViewMaker
+    from vicreg.views import Compose, ViewMaker
 
 __all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
 
@@ -221,7 +221,7 @@ def fit_embedder(
     layout = table.layout.to(place)
     config = replace(config, **chosen(config, rows, layout, tables, seed))
     if config.block_share:
-        layout = _with_companions(layout, rows, table, seed)
+        layout = with_companions(layout, rows, table.cardinalities, seed)
     network = build_network(table, config, seed, second).to(place)
     work = 2 * config.batch_size * network.largest_layer
     threads = n_threads if n_threads is not None else _enough_threads(work)
@@ -349,11 +349,6 @@ def _encoded(
     return rows[0] if len(rows) == 1 else PairedRows.of(*rows)
 
 
-def _with_companions(layout: Layout, rows: Rows, table: TableEncoder, seed: int) -> Layout:
-    own = torch.Generator(rows.numbers.device).manual_seed(seed)
-    return replace(layout, companions=companions(rows, layout, table.cardinalities, own))
-
-
 def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Compose:
     return corruption(
         swap=config.swap,
@@ -369,7 +364,7 @@ def _across(rows: Rows, second: TableEncoder, config: Config, seed: int) -> View
     place = rows.numbers.device
     layout = second.layout.to(place)
     if config.block_share:
-        layout = _with_companions(layout, rows.second, second, seed)
+        layout = with_companions(layout, rows.second, second.cardinalities, seed)
     return partial(
         PairedViews,
         second_layout=layout,

@@ -198,7 +198,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         nu: float = 0.1,
         gamma: float = 1.0,
         eps: float = 1e-4,
-        steps: int = 1500,
+        steps: int = 1200,
         batch_size: int = 256,
         optimizer: Literal["adamw", "adam", "lars"] = "adamw",
         lr: float = 1e-3,
