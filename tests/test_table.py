@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.preprocessing import StandardScaler
 
+from vicreg.columns import numbers_of
 from vicreg.sources import read
 from vicreg.table import TableEncoder
 
@@ -358,3 +359,52 @@ def test_normal_scores_stand_beside_the_numbers_and_come_back_from_a_file() -> N
     assert encoder.layout.numbers.tolist() == [0, 0, 1, 1, 1, 2, 2]
     again = TableEncoder.from_state(*encoder.state())
     assert torch.equal(again.transform(X).numbers, numbers)
+
+
+FRAMES: dict[str, Any] = {
+    "pandas": lambda: pd.DataFrame(
+        {
+            "a": [1.5, np.nan, 3],
+            "b": pd.array([1, 2, None], "Int64"),
+            "c": pd.array([2.5, None, 0.25], "Float32"),
+            "d": pd.array([True, False, None], "boolean"),
+        }
+    ),
+    "pandas, its own missing values": lambda: pd.DataFrame(
+        {
+            "a": pd.array([1.5, None, 3], "Float64"),
+            "b": pd.array([1, 2, None], "Int64"),
+            "c": pd.array([2.5, None, 0.25], "Float64"),
+            "d": pd.array([True, False, None], "boolean"),
+        }
+    ),
+    "pandas over pyarrow": lambda: pd.DataFrame(
+        {
+            "a": [1.5, np.nan, 3],
+            "b": pd.array([1, 2, None], "int64[pyarrow]"),
+            "c": pd.array([2.5, None, 0.25], "float64[pyarrow]"),
+            "d": pd.array([True, False, None], "bool[pyarrow]"),
+        }
+    ),
+    "polars": lambda: pl.DataFrame(
+        {"a": [1.5, None, 3], "b": [1, 2, None], "c": [2.5, None, 0.25], "d": [True, False, None]}
+    ),
+    "pyarrow": lambda: pa.table(
+        {"a": [1.5, None, 3], "b": [1, 2, None], "c": [2.5, None, 0.25], "d": [True, False, None]}
+    ),
+    "names that are numbers": lambda: pd.DataFrame(
+        [[1.5, 1, 2.5, 1], [np.nan, 2, np.nan, 0], [3, np.nan, 0.25, np.nan]]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("positions", [[0, 1, 2, 3], [2, 0], [1]])
+def test_numbers_of_a_frame_are_its_columns_whatever_they_are_kept_in(
+    kind: str, positions: list[int]
+) -> None:
+    frame = read(FRAMES[kind]())
+    wanted = [[1.5, 1, 2.5, 1], [np.nan, 2, np.nan, 0], [3, np.nan, 0.25, np.nan]]
+    assert not isinstance(frame, np.ndarray)
+    found = numbers_of(frame, positions, frame.columns, 0)  # type: ignore[arg-type, union-attr]
+    np.testing.assert_array_equal(found, np.array(wanted)[:, positions])

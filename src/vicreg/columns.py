@@ -29,6 +29,7 @@ __all__ = [
 
 Kind = Literal["number", "boolean", "datetime", "category"]
 
+FLOATS = (nw.Float32, nw.Float64)
 SECONDS_A_DAY = 86_400
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
@@ -110,7 +111,11 @@ def numbers_of(
         values = (source if everything else source[:, positions]).astype(np.float64)
     else:
         values = np.empty((source.shape[0], len(positions)))
-        for place, position in enumerate(positions):
+        left: Sequence[int] = range(len(positions))
+        if not isinstance(source, np.ndarray):
+            left = _fill_floats(source, positions, names, values)
+        for place in left:
+            position = positions[place]
             values[:, place] = _as_floats(source, position, names[position])
     if not refuse_infinite:
         return values
@@ -123,6 +128,24 @@ def numbers_of(
             "Replace it, or mark it as missing"
         )
     return values
+
+
+def _fill_floats(
+    frame: nw.DataFrame[Any],
+    positions: Sequence[int],
+    names: Sequence[str],
+    values: NDArray[np.float64],
+) -> Sequence[int]:
+    """Set the columns that are floats, all in one go; places of those that are left."""
+    schema = frame.schema
+    floats = [place for place, at in enumerate(positions) if schema[names[at]] in FLOATS]
+    if not floats:
+        return range(len(positions))
+    together = frame[:, [positions[place] for place in floats]].to_numpy()
+    if together.dtype.kind != "f":  # objects: pandas' own missing values are among them
+        return range(len(positions))
+    values[:, floats] = together
+    return sorted(set(range(len(positions))) - set(floats))
 
 
 def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:

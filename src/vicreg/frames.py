@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -14,8 +15,8 @@ __all__ = ["as_frame", "check_shape"]
 
 def as_frame(data: Any) -> Any:
     """A narwhals frame if the data is one of the frames it knows, and else the data."""
-    names = [str(name) for name in _names_of(data)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    times = Counter(str(name) for name in _names_of(data))
+    repeated = sorted(name for name, count in times.items() if count > 1)
     if repeated:
         raise ValueError(
             f"column names must be unique, however: {_listed(repeated)} more than once; "
