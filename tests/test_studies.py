@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 
+import vicreg.studies
 from vicreg.studies import (
     OWNER,
     check_storage,
@@ -163,6 +164,18 @@ def test_what_was_meant_for_a_trial_outlives_a_worker_that_dies_before_it_takes_
     again = study.ask()
     assert again.suggest_float("lam", 0, 1) == 0.25
     assert again.user_attrs["default"] is True
+
+
+def test_a_trial_whose_worker_dies_before_it_puts_its_name_to_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = opened(tmp_path / "a.journal")
+    study.enqueue_trial({"lam": 0.25})
+    study.ask()
+    assert release_dead(study) == []  # it may be about to
+    monkeypatch.setattr(vicreg.studies, "GRACE", -1)
+    assert release_dead(study) == [0]
+    assert study.ask().suggest_float("lam", 0, 1) == 0.25
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:

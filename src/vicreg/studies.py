@@ -14,6 +14,7 @@ import socket
 import time
 import warnings
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
 __all__ = [
     "SAMPLERS",
@@ -209,6 +211,9 @@ def owner() -> str:
 def release_dead(study: Study) -> list[int]:
     """Fail trials whose process on this host is gone, and put them in the queue again.
 
+    The first thing that a process does with a trial is to put its name to it. One that has been
+    running without a name for longer than that can take belongs to a process that died before.
+
     Returns
     -------
     list of int
@@ -217,7 +222,8 @@ def release_dead(study: Study) -> list[int]:
     released = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         of = trial.user_attrs.get(OWNER)
-        if of is not None and not _alive(str(of)) and give_back(study, trial.number, "worker died"):
+        gone = _age(trial) > GRACE if of is None else not _alive(str(of))
+        if gone and give_back(study, trial.number, "worker died"):
             released.append(trial.number)
     return released
 
@@ -350,6 +356,12 @@ def _entries(known: Mapping[str, Any], asked: Mapping[str, Any], within: str) ->
         else:
             found.append(f"{path} (then {json.dumps(was)}, now {json.dumps(now)})")
     return found
+
+
+def _age(trial: FrozenTrial) -> float:
+    """Seconds since a trial was begun."""
+    begun = trial.datetime_start
+    return 0.0 if begun is None else (datetime.now() - begun).total_seconds()
 
 
 def _boot() -> str:
