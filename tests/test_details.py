@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from test_networks import one_hot, rows_of
 from vicreg import VICReg
 from vicreg.config import Config
-from vicreg.details import OF_WAVES, WIDTH, fit_details
+from vicreg.details import FEW_DIMENSIONS, OF_WAVES, WIDTH, fit_details
 from vicreg.networks import Encoder, JointEmbedding, Rows, projector
 
 CARDINALITIES = [4, 3]
@@ -182,3 +182,28 @@ def test_some_components_are_learnt_before_any_is_a_detail(
     config = Config(n_components=n_components, detail_share=share)
     assert config.n_details == wanted
     assert config.n_details + config.n_learnt == n_components
+
+
+def test_of_a_wide_row_more_is_told() -> None:
+    wide = FEW_DIMENSIONS * 3
+    generator = torch.Generator().manual_seed(0)
+    rows = Rows(torch.randn(100, wide, generator=generator), torch.zeros(100, 0).int())
+    torch.manual_seed(0)
+    encoder = Encoder(wide, [], hidden=[8], n_components=5, n_details=120, n_waves=32)
+    network = JointEmbedding([encoder], [projector(5, [7])])
+    fit_details(network, rows, [], scale=0.1, generator=torch.Generator().manual_seed(1))
+    parts = [rows.numbers, encoder.hidden(rows).detach()]
+    assert encoder.details is not None
+    parts.append(encoder.details.waves(encoder(rows)).detach())
+    centred = [part - part.mean(dim=0) for part in parts]
+    joint = torch.cat(
+        [
+            part * weight / part.square().sum(dim=1).mean().sqrt()
+            for part, weight in zip(centred, (3**0.5, 1.0, OF_WAVES), strict=True)
+        ],
+        1,
+    )
+    found = network.embed(rows)[:, 5:].detach()
+    # As many details as there are directions: distances are those of the parts together.
+    ratio = pdist(found.numpy()) / pdist(joint.numpy())
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)

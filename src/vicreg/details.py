@@ -2,13 +2,14 @@
 
 Training makes views of a row alike, so it gives up what the views disagree in. That makes good
 distances, but a later model may want what is lost. So some components of the embedding hold the
-row itself and the encoder's last hidden layer, each with a total variance of 1, as their first
-principal components. With them go waves: cosines of random projections of the learnt components,
-whose products are about exp(-d²/2s²) of the distance d between rows, so that a linear model can
-draw borders that are not straight. The principal components are rotated at random, so that every
-component holds a bit of all of them: where components are standardised, as before a logistic
-regression, the leading directions stay the leading ones. The components are scaled to a small share
-of the learnt ones' deviation, so that euclidean distances are those of the learnt components.
+row itself and the encoder's last hidden layer, each with a total variance of 1 (that of a wide row
+is larger), as their first principal components. With them go waves: cosines of random projections
+of the learnt components, whose products are about exp(-d²/2s²) of the distance d between rows, so
+that a linear model can draw borders that are not straight. The principal components are rotated at
+random, so that every component holds a bit of all of them: where components are standardised, as
+before a logistic regression, the leading directions stay the leading ones. The components are
+scaled to a small share of the learnt ones' deviation, so that euclidean distances are those of the
+learnt components.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ MOST_DISTANT = 500
 WIDTH = 0.8
 #: Deviation of all waves together; that of the row is 1, and that of the hidden layer.
 OF_WAVES = 1.5
+#: Dimensions of a row beyond which its variance grows with their number. Otherwise each would have
+#: less of it than a wave has, and most of a wide row would not be among the components.
+FEW_DIMENSIONS = 256
 
 
 @torch.no_grad()
@@ -100,10 +104,13 @@ def _fit(
         _draw_waves(details.phases, learnt, generator)
         maps.append(details.of_waves)
         parts.append(details.waves(learnt))
-    moments = [_moments(part) for part in parts]
+    shares = [max(1.0, math.sqrt(parts[0].shape[1] / FEW_DIMENSIONS)), *[1.0] * (len(parts) - 1)]
     if details.of_waves is not None:
-        mean, deviation = moments[-1]
-        moments[-1] = mean, deviation / OF_WAVES
+        shares[-1] = OF_WAVES
+    moments = [
+        (mean, deviation / share)
+        for (mean, deviation), share in zip(map(_moments, parts), shares, strict=True)
+    ]
     joint = torch.cat(
         [
             (part.double() - mean) / deviation
