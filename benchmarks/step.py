@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from timing import interleaved, machine
+from vicreg.companions import with_companions
 from vicreg.config import Config
 from vicreg.embedder import build_network
 from vicreg.precision import bfloat16_pays, fastest_float32
@@ -41,7 +42,7 @@ ROWS = 4096
 
 
 def plain(hidden: Sequence[int], width: int, projector: tuple[int, ...], batch: int) -> Config:
-    """An encoder and projector of these widths, without details; both views corrupted."""
+    """An encoder and projector of these widths, without details; blocks in half of the views."""
     return Config(
         hidden=tuple(hidden),
         n_components=width,
@@ -50,6 +51,7 @@ def plain(hidden: Sequence[int], width: int, projector: tuple[int, ...], batch: 
         detail_share=0,
         swap=0.3,
         sides="both",
+        block_share=0.5,
     )
 
 
@@ -97,11 +99,13 @@ def training_step(
     X = np.random.default_rng(0).normal(size=(ROWS, columns)).astype(np.float32)
     table = TableEncoder.fit(X)
     network = build_network(table, config, seed=0).to(device).train()
+    rows = table.transform(X).to(device)
+    block_share = float(config.block_share)
     step = TrainingStep(
         network,
-        table.transform(X).to(device),
-        table.layout.to(device),
-        corruption(swap=config.swap, mask=config.mask, noise=config.noise),
+        rows,
+        with_companions(table.layout.to(device), rows, table.cardinalities, seed=0),
+        corruption(swap=config.swap, mask=config.mask, noise=config.noise, block_share=block_share),
         config,
         generator=torch.Generator(device).manual_seed(0),
         bfloat16=bfloat16,
