@@ -42,7 +42,6 @@ from memory import forget_peak, status
 from timing import machine, seconds_of
 from vicreg import VICReg, load
 from vicreg.cli import main as vicreg
-from vicreg.companions import with_companions
 from vicreg.precision import fastest_float32
 from vicreg.step import TrainingStep
 from vicreg.table import TableEncoder
@@ -108,14 +107,11 @@ def step_of(model: VICReg, X: np.ndarray) -> Callable[[], None]:
     """A step like those that the model was fitted by, on all rows."""
     embedder = model.embedder_
     config = embedder.config
-    table = embedder.table
-    rows = table.transform(X)
-    block_share = float(config.block_share)
     step = TrainingStep(
         embedder.network.train(),
-        rows,
-        with_companions(table.layout, rows, table.cardinalities, seed=0),
-        corruption(swap=config.swap, mask=config.mask, noise=config.noise, block_share=block_share),
+        embedder.table.transform(X),
+        embedder.table.layout,
+        corruption(swap=config.swap, mask=config.mask, noise=config.noise),
         config,
         generator=torch.Generator().manual_seed(0),
         bfloat16=embedder.precision == "bfloat16",

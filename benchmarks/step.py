@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from timing import interleaved, machine
-from vicreg.companions import with_companions
 from vicreg.config import Config
 from vicreg.embedder import build_network
 from vicreg.precision import bfloat16_pays, fastest_float32
@@ -42,7 +41,7 @@ ROWS = 4096
 
 
 def plain(hidden: Sequence[int], width: int, projector: tuple[int, ...], batch: int) -> Config:
-    """An encoder and projector of these widths, without details; blocks in half of the views."""
+    """An encoder and projector of these widths, without details; both views corrupted."""
     return Config(
         hidden=tuple(hidden),
         n_components=width,
@@ -51,7 +50,6 @@ def plain(hidden: Sequence[int], width: int, projector: tuple[int, ...], batch: 
         detail_share=0,
         swap=0.3,
         sides="both",
-        block_share=0.5,
     )
 
 
@@ -99,13 +97,11 @@ def training_step(
     X = np.random.default_rng(0).normal(size=(ROWS, columns)).astype(np.float32)
     table = TableEncoder.fit(X)
     network = build_network(table, config, seed=0).to(device).train()
-    rows = table.transform(X).to(device)
-    block_share = float(config.block_share)
     step = TrainingStep(
         network,
-        rows,
-        with_companions(table.layout.to(device), rows, table.cardinalities, seed=0),
-        corruption(swap=config.swap, mask=config.mask, noise=config.noise, block_share=block_share),
+        table.transform(X).to(device),
+        table.layout.to(device),
+        corruption(swap=config.swap, mask=config.mask, noise=config.noise),
         config,
         generator=torch.Generator(device).manual_seed(0),
         bfloat16=bfloat16,
