@@ -23,7 +23,7 @@ from vicreg import VICReg
 from vicreg.metrics import LabelledSplit, knn_accuracy, linear_accuracy, silhouette
 
 #: What all defaults before had in common.
-BEFORE: dict[str, Any] = {"steps": 1500, "block_share": 0.0}
+BEFORE: dict[str, Any] = {"steps": 1500}
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -48,7 +48,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "nu=1 (paper)": {"nu": 1.0},
     "nu=0.2": {"nu": 0.2},
     "no skip": {"skip": False},
-    "no blocks": {"block_share": 0.0},
+    "blocks": {"block_share": 0.5},
     "one side": {"sides": "one"},
     "no details": {"n_components": 128},
     "no early stop": {"validation_fraction": 0.0},

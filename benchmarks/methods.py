@@ -199,7 +199,7 @@ def _train(
         swap=config.swap,
         mask=config.mask,
         noise=config.noise,
-        block_share=float(config.block_share),
+        block_share=config.block_share,
     )
 
     def views_of(table: Rows, n_rows: int) -> TwoViews:
@@ -319,10 +319,7 @@ class _Peer(NamedTuple):
 
 
 PEERS: dict[str, _Peer] = {
-    "dae": _Peer({"sides": "one", "block_share": 0.0}, Denoiser),
-    "scarf": _Peer(
-        {"sides": "one", "swap": 0.6, "block_share": 0.0},
-        lambda embedder: Projected(embedder, info_nce),
-    ),
+    "dae": _Peer({"sides": "one"}, Denoiser),
+    "scarf": _Peer({"sides": "one", "swap": 0.6}, lambda embedder: Projected(embedder, info_nce)),
     "barlow": _Peer({}, lambda embedder: Projected(embedder, barlow_twins)),
 }

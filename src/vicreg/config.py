@@ -77,7 +77,6 @@ class Config:
     block_share
         Share of the corrupted rows in which the swapped entries are a block of columns that go
         together, see :mod:`vicreg.companions`; in the others every entry is drawn on its own.
-        ``"auto"`` is half of them where columns are coherent, and none elsewhere.
     neighbours
         Near rows of the table that a second view may be made of; 0 for the row itself only.
     near_share
@@ -136,7 +135,7 @@ class Config:
     mask: float = 0.0
     noise: float = 0.0
     sides: Literal["auto", "both", "one"] = "auto"
-    block_share: float | Literal["auto"] = "auto"
+    block_share: float = 0.0
     neighbours: int = 0
     near_share: float = 0.5
     lam: float = 25.0
@@ -215,7 +214,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "skip": False,
         "swap": 0.3,
         "sides": "both",
-        "block_share": 0.0,
         "optimizer": "lars",
         "lr": 0.2,
         "weight_decay": 1e-6,
@@ -235,7 +233,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "shared_weights": False,
         "swap": 0.0,
         "sides": "both",
-        "block_share": 0.0,
         "nu": 1.0,
         "eps": 0.01,
         "steps": 300,
@@ -278,7 +275,7 @@ def config_from(values: dict[str, Any]) -> Config:
 
     What a value is missing of was not there when it was stored.
     """
-    values = {"detail_waves": 0, "spectrum": "learnt", "block_share": 0.0, **values}
+    values = {"detail_waves": 0, "spectrum": "learnt", **values}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
@@ -384,7 +381,7 @@ _RULES: dict[str, _Rule] = {
     "mask": _number(0, 1),
     "noise": _number(0),
     "sides": _OneOf(("auto", "both", "one")),
-    "block_share": _NumberOr(_number(0, 1), ("auto",)),
+    "block_share": _number(0, 1),
     "neighbours": _number(0, whole=True),
     "near_share": _number(0, 1),
     "lam": _number(0),

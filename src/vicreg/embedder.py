@@ -354,7 +354,7 @@ def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Com
         swap=config.swap,
         mask=config.mask,
         noise=config.noise,
-        block_share=float(config.block_share),
+        block_share=config.block_share,
         thin=table.thinning(config.thin, place),
     )
 

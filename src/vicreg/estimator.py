@@ -96,10 +96,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Which views are corrupted: both, the second only, or by a rule: both where the columns
         tell much about each other, each at a lower rate, so that the views differ in ``swap`` of
         the entries either way.
-    block_share : float or "auto"
+    block_share : float
         Share of the corrupted rows in which a block of columns that go together is swapped, and not
-        every entry on its own; ``"auto"`` for half of them where columns tell much about each
-        other, and none elsewhere.
+        every entry on its own.
     neighbours : int
         Near rows of the table that a row's second view may be made of; 0 for the row alone.
     near_share : float
@@ -190,7 +189,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         mask: float = 0.0,
         noise: float = 0.0,
         sides: Literal["auto", "both", "one"] = "auto",
-        block_share: float | Literal["auto"] = "auto",
+        block_share: float = 0.0,
         neighbours: int = 0,
         near_share: float = 0.5,
         lam: float = 25.0,

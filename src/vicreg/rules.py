@@ -2,15 +2,13 @@
 
 Where columns are coherent (:mod:`vicreg.coherence`), distances of the table itself mean much, and
 a light corruption of both views keeps them. Where they go their own ways, a row learnt from half of
-its entries, beside the whole row, makes better distances. Of coherent columns a swapped entry is
-told by those that are left, and a network may learn no more than to even out; so half of the rows
-lose a block of columns that go together. What becomes of the learnt components' spectrum, and why,
-is in :mod:`vicreg.spectrum`.
+its entries, beside the whole row, makes better distances. What becomes of the learnt components'
+spectrum, and why, is in :mod:`vicreg.spectrum`.
 
 The rules are for tables of numbers and categories. Counts are thinned besides, so less of them is
 swapped, in the second view alone; in pairs of tables, whose views are of two tables, both are
-corrupted. Neither has blocks or a shaped spectrum, and pairs have no details, which would say
-nothing across tables. docs/quality.md and docs/inputs.md have what this rests on.
+corrupted. Neither has a shaped spectrum, and pairs have no details, which would say nothing across
+tables. docs/quality.md and docs/inputs.md have what this rests on.
 """
 
 from __future__ import annotations
@@ -37,8 +35,6 @@ __all__ = ["Rule", "by_coherence", "chosen"]
 COHERENT = 0.5
 #: Level of the spectrum's noise where they are, and where they are not.
 LITTLE_NOISE, MUCH_NOISE = 0.3, 3.0
-#: Share of the rows with blocks where they are.
-IN_BLOCKS = 0.5
 #: Of counts, what is swapped, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
 
@@ -75,14 +71,14 @@ def chosen(
     found: dict[str, Any] = {"n_top_columns": config.most_columns if counts else 0}
     if paired:
         found["detail_share"] = 0.0
-    fields = ("sides", "block_share", "spectrum")
+    fields = ("sides", "spectrum")
     asked = [name for name in fields if getattr(config, name) == "auto"]
     if not asked:
         return found
     if paired:
-        rule = Rule(*both_sides(config.swap), block_share=0.0, spectrum="learnt")
+        rule = Rule(*both_sides(config.swap), spectrum="learnt")
     elif counts:
-        rule = Rule("one", OF_COUNTS * config.swap, block_share=0.0, spectrum="learnt")
+        rule = Rule("one", OF_COUNTS * config.swap, spectrum="learnt")
     else:
         with fastest_float32(math.inf):
             own = torch.Generator(rows.numbers.device).manual_seed(seed)
@@ -99,7 +95,6 @@ class Rule(NamedTuple):
 
     sides: Literal["both", "one"]
     swap: float
-    block_share: float
     spectrum: float | Literal["learnt"]
 
 
@@ -112,13 +107,13 @@ def by_coherence(of_table: float, swap: float) -> Rule:
     --------
     >>> from vicreg.rules import by_coherence
     >>> by_coherence(0.1, 0.5)
-    Rule(sides='one', swap=0.5, block_share=0.0, spectrum=3.0)
+    Rule(sides='one', swap=0.5, spectrum=3.0)
     >>> by_coherence(0.9, 0.51)
-    Rule(sides='both', swap=0.3, block_share=0.5, spectrum=0.3)
+    Rule(sides='both', swap=0.3, spectrum=0.3)
     """
     if of_table < COHERENT:
-        return Rule("one", swap, block_share=0.0, spectrum=MUCH_NOISE)
-    return Rule(*both_sides(swap), block_share=IN_BLOCKS, spectrum=LITTLE_NOISE)
+        return Rule("one", swap, spectrum=MUCH_NOISE)
+    return Rule(*both_sides(swap), spectrum=LITTLE_NOISE)
 
 
 def both_sides(swap: float) -> tuple[Literal["both"], float]:
