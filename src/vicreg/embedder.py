@@ -21,7 +21,7 @@ from vicreg.partners import Mates, Near
 from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.progress import ProgressBar
-from vicreg.rules import chosen
+from vicreg.rules import auto_values
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
 from vicreg.table import TableEncoder
@@ -219,7 +219,7 @@ def fit_embedder(
 
     second = tables[1] if paired is not None else None
     layout = table.layout.to(place)
-    config = replace(config, **chosen(config, rows, layout, tables, seed))
+    config = replace(config, **auto_values(config, rows, layout, tables, seed))
     if config.block_share:
         layout = with_companions(layout, rows, table.cardinalities, seed)
     network = build_network(table, config, seed, second).to(place)

@@ -35,7 +35,7 @@ def embed(network: JointEmbedding, rows: Rows) -> Tensor:
     same size, the last one with other rows behind it, so a row can only come out differently for
     its place within the block. Whether it does is tried for a network's shapes before its first
     block: some libraries take the last rows or columns of some shapes by other instructions. There
-    the products are done in float64, whose rounding is gone in float32, at a third of the speed.
+    the products are done in float64, whose rounding is gone in float32; it takes longer.
     """
     if network.training:
         network.eval()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vicreg.table import TableEncoder
     from vicreg.views import Layout
 
-__all__ = ["Rule", "by_coherence", "chosen"]
+__all__ = ["Rule", "auto_values", "by_coherence"]
 
 #: Coherence from which columns are called coherent.
 COHERENT = 0.5
@@ -39,7 +39,7 @@ LITTLE_NOISE, MUCH_NOISE = 0.3, 3.0
 OF_COUNTS = 0.6
 
 
-def chosen(
+def auto_values(
     config: Config, rows: Rows, layout: Layout, tables: Sequence[TableEncoder], seed: int
 ) -> dict[str, Any]:
     """Values for the fields of a configuration that are ``"auto"``, and what goes with them.
@@ -60,11 +60,11 @@ def chosen(
     --------
     >>> import numpy as np
     >>> from vicreg.config import Config
-    >>> from vicreg.rules import chosen
+    >>> from vicreg.rules import auto_values
     >>> from vicreg.table import TableEncoder
     >>> X = np.random.default_rng(0).normal(size=(100, 4))
     >>> table = TableEncoder.fit(X)
-    >>> chosen(Config(), table.transform(X), table.layout, [table], 0)["sides"]
+    >>> auto_values(Config(), table.transform(X), table.layout, [table], 0)["sides"]
     'one'
     """
     paired, counts = len(tables) > 1, any(table.depth is not None for table in tables)

@@ -333,13 +333,16 @@ def corruption(
     thin: Thin | None = None,
 ) -> Compose:
     """The corruptions whose strength is above 0, in the order thin, swap, mask, noise."""
-    strengths: Sequence[tuple[float, Corruption]] = (
-        (0.0 if thin is None else thin.most, thin or Compose(())),
-        (swap, Swap(swap, block_share)),
-        (mask, Mask(mask)),
-        (noise, Noise(noise)),
-    )
-    return Compose(tuple(part for strength, part in strengths if strength > 0))
+    parts: list[Corruption] = []
+    if thin is not None and thin.most > 0:
+        parts.append(thin)
+    if swap > 0:
+        parts.append(Swap(swap, block_share))
+    if mask > 0:
+        parts.append(Mask(mask))
+    if noise > 0:
+        parts.append(Noise(noise))
+    return Compose(tuple(parts))
 
 
 class ViewMaker(Protocol):
