@@ -90,7 +90,12 @@ def floor(factors: list[tuple[Tensor, Tensor]]) -> Callable[[], None]:
 
 
 def training_step(
-    columns: int, config: Config, *, bfloat16: bool, device: torch.device | None = None
+    columns: int,
+    config: Config,
+    *,
+    bfloat16: bool,
+    device: torch.device | None = None,
+    capture: bool = False,
 ) -> Callable[[], None]:
     """A step of a fit on a random table."""
     device = device or torch.device("cpu")
@@ -105,6 +110,7 @@ def training_step(
         config,
         generator=torch.Generator(device).manual_seed(0),
         bfloat16=bfloat16,
+        capture=capture,
     )
 
     def run() -> None:

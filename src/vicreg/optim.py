@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["LARS", "build_optimizer", "warmup_cosine"]
+__all__ = ["LARS", "build_optimizer", "set_rate", "warmup_cosine"]
 
 
 class LARS(torch.optim.Optimizer):
@@ -79,7 +79,13 @@ class LARS(torch.optim.Optimizer):
 
 
 def build_optimizer(
-    network: nn.Module, name: str, *, lr: float, betas: tuple[float, float], weight_decay: float
+    network: nn.Module,
+    name: str,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    captured_on: torch.device | None = None,
 ) -> torch.optim.Optimizer:
     """An optimiser over a network's parameters, weight decay on matrices only.
 
@@ -89,6 +95,9 @@ def build_optimizer(
     name : {"adamw", "adam", "lars"}
     lr, betas, weight_decay
         See :class:`vicreg.config.Config`.
+    captured_on : torch.device, optional
+        The GPU on which updates will be recorded as a CUDA graph. The learning rate is then a
+        tensor, which a recorded update reads anew.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.numel()]
     groups = [
@@ -96,10 +105,32 @@ def build_optimizer(
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     if name == "lars":
+        assert captured_on is None
         return LARS(groups, lr, momentum=betas[0])
-    if name == "adam":
-        return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    if captured_on is None:
+        return kind(groups, lr=lr, betas=betas, fused=True)
+    rate = torch.tensor(lr, device=captured_on)
+    return kind(groups, lr=rate, betas=betas, fused=True, capturable=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all parameters of an optimiser a learning rate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.optim import set_rate
+    >>> optimizer = torch.optim.Adam([torch.zeros(1)], lr=torch.tensor(1.0))
+    >>> set_rate(optimizer, 0.5)
+    >>> optimizer.param_groups[0]["lr"]
+    tensor(0.5000)
+    """
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def warmup_cosine(step: int, steps: int, warmup: float, *, constant: bool = False) -> float:
