@@ -84,7 +84,7 @@ def test_a_fit_follows_the_table_and_keeps_what_was_chosen() -> None:
         config = model.embedder_.config
         found[name] = config.sides, config.spectrum
         assert (model.sides, model.spectrum) == ("auto", "auto")
-    assert found == {"alone": ("one", 3.0), "together": ("both", 0.3)}
+    assert found == {"alone": ("one", 6.0), "together": ("both", 0.2)}
     asked = VICReg(16, hidden=(16,), projector=(16,), sides="both", swap=0.2, steps=5)
     config = asked.fit(alone).embedder_.config
     assert (config.sides, config.swap) == ("both", 0.2)

@@ -143,10 +143,10 @@ class Config:
     nu: float = 0.1
     gamma: float = 1.0
     eps: float = 1e-4
-    steps: int = 1200
+    steps: int = 600
     batch_size: int = 256
     optimizer: Literal["adamw", "adam", "lars"] = "adamw"
-    lr: float = 1e-3
+    lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     warmup: float = 0.1
@@ -214,6 +214,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "skip": False,
         "swap": 0.3,
         "sides": "both",
+        "steps": 1200,
         "optimizer": "lars",
         "lr": 0.2,
         "weight_decay": 1e-6,

@@ -34,7 +34,7 @@ __all__ = ["Rule", "auto_values", "by_coherence"]
 #: Coherence from which columns are called coherent.
 COHERENT = 0.5
 #: Level of the spectrum's noise where they are, and where they are not.
-LITTLE_NOISE, MUCH_NOISE = 0.3, 3.0
+LITTLE_NOISE, MUCH_NOISE = 0.2, 6.0
 #: Of counts, what is swapped, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
 
@@ -107,9 +107,9 @@ def by_coherence(of_table: float, swap: float) -> Rule:
     --------
     >>> from vicreg.rules import by_coherence
     >>> by_coherence(0.1, 0.5)
-    Rule(sides='one', swap=0.5, spectrum=3.0)
+    Rule(sides='one', swap=0.5, spectrum=6.0)
     >>> by_coherence(0.9, 0.51)
-    Rule(sides='both', swap=0.3, spectrum=0.3)
+    Rule(sides='both', swap=0.3, spectrum=0.2)
     """
     if of_table < COHERENT:
         return Rule("one", swap, spectrum=MUCH_NOISE)
