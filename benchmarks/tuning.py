@@ -1,14 +1,16 @@
 """Which objective picks good configurations? Random configurations on real tables, by all of them.
 
     python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--steps 500] [--seed 0]
-        [--split 0] [--jobs 2] [--folder .tuning] [--report-only]
+        [--split 0] [--again 1] [--jobs 2] [--folder .tuning] [--report-only]
 
 A table's rows are split 70 to 30 as in ``quality.py``. The default configuration (trial 0) and
 random ones from the default search space, the same for every table, are fitted on the 70 %. The
 labels of the 30 % give the truth: linear, knn, silhouette. Every objective of the package is scored
 on the same rows; those that need no labels are given none. Printed are, for every objective, the
 rank correlation with each truth, and the regret of the configuration it picks: how far its truth is
-below the best trial's, beside the default's.
+below the best trial's, beside the default's. With ``--again`` the same configurations are fitted
+and judged on another split too, and the same table is printed with the truth of that one: the best
+of many trials on the same rows is partly the luckiest, and other rows tell how much of it.
 
 Embeddings are kept under ``--folder`` as soon as they are made, so a run can be stopped and taken
 up again, and a new objective costs no fit. All fits take ``--steps`` steps, the default's too.
@@ -36,7 +38,7 @@ import tables
 from quality import split_rows
 from records import version
 from scores import score
-from search_summary import markdown, summarise
+from search_summary import markdown, on_other_rows, summarise
 from timing import machine
 from vicreg.config import Config
 from vicreg.objectives import OBJECTIVES, Bench, Fits
@@ -130,32 +132,40 @@ class Task(NamedTuple):
     steps: int
     seed: int
     folder: Path
+    other_split: int | None = None
 
 
 def run_task(task: Task) -> dict[str, Any]:
     """Truth and objectives of a configuration on a table, in one thread."""
     torch.set_num_threads(1)
     config = configuration(task.trial, task.steps, task.seed)
+    with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fits = _fits(task, task.split, config)
+        found = {
+            **task._asdict(),
+            "folder": fits.path.parent.name,
+            "config": config.as_dict(),
+            "truth": _truth(task, task.split, fits),
+            "objectives": _objectives(fits),
+        }
+        if task.other_split is not None:
+            found["again"] = _truth(task, task.other_split, _fits(task, task.other_split, config))
+        return found
+
+
+def _fits(task: Task, split: int, config: Config) -> KeptFits:
     of_run = (
         task.folder
         / version("vicreg").replace("/", "-")
-        / f"{task.table}-{task.split}-{task.steps}-{task.seed}"
+        / f"{task.table}-{split}-{task.steps}-{task.seed}"
     )
     of_run.mkdir(parents=True, exist_ok=True)
-    with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        table, bench = _bench(task.table, task.split)
-        fits = KeptFits(bench, config, of_run / str(task.trial))
-        return {
-            **task._asdict(),
-            "folder": str(of_run.name),
-            "config": config.as_dict(),
-            "truth": _truth(table, bench, fits),
-            "objectives": _objectives(fits),
-        }
+    return KeptFits(_bench(task.table, split)[1], config, of_run / str(task.trial))
 
 
-def _truth(table: tables.Table, bench: Bench, fits: Fits) -> dict[str, float]:
+def _truth(task: Task, split: int, fits: Fits) -> dict[str, float]:
+    table, bench = _bench(task.table, split)
     train, test = bench.train, bench.test
     scores = score(*fits.spaces(), table.y[train], table.y[test], rare=table.rare)
     return {name: scores[name] for name in ("linear", "knn", "silhouette")}
@@ -169,7 +179,7 @@ def _objectives(fits: Fits) -> dict[str, float]:
     return found
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _bench(name: str, split: int) -> tuple[tables.Table, Bench]:
     table = tables.load(name)
     return table, Bench(read(table.X), seed=0, split=split_rows(table, split))
@@ -207,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=500, help="of every fit")
     parser.add_argument("--seed", type=int, default=0, help="of the random configurations")
     parser.add_argument("--split", type=int, default=0)
+    parser.add_argument("--again", type=int, help="another split, to judge the same once more on")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--report-only", action="store_true")
@@ -216,7 +227,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tables.install(options.tables)
         # Trial by trial: after any time all tables have had as many.
         planned = [
-            Task(name, options.split, trial, options.steps, options.seed, options.folder)
+            Task(
+                name,
+                options.split,
+                trial,
+                options.steps,
+                options.seed,
+                options.folder,
+                options.again,
+            )
             for trial in range(options.trials + 1)
             for name in options.tables
         ]
@@ -225,7 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             json.dumps({"machine": machine(), "version": version("vicreg"), "trials": found}),
             encoding="utf-8",
         )
-    print(markdown(summarise(json.loads(records.read_text(encoding="utf-8")))))
+    kept = json.loads(records.read_text(encoding="utf-8"))
+    print(markdown(summarise(kept)))
+    if all("again" in trial for trial in kept["trials"] if "error" not in trial):
+        print("\nThe same, judged on other rows:\n")
+        print(markdown(summarise(on_other_rows(kept))))
 
 
 if __name__ == "__main__":
