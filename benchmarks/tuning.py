@@ -1,7 +1,8 @@
 """Which objective picks good configurations? Random configurations on real tables, by all of them.
 
     python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--steps 500] [--seed 0]
-        [--split 0] [--again 1] [--jobs 2] [--folder .tuning] [--report-only]
+        [--split 0] [--again 1] [--objectives NAME ...] [--jobs 2] [--folder .tuning]
+        [--report-only]
 
 A table's rows are split 70 to 30 as in ``quality.py``. The default configuration (trial 0) and
 random ones from the default search space, the same for every table, are fitted on the 70 %. The
@@ -58,6 +59,8 @@ TABLES = (
     *("sonar", "vehicle", "vowel", "wdbc", "ionosphere", "german"),
     *("pbmc68k", "segment", "splice", "mfeat", "spambase", "satimage"),
 )
+#: The objectives that need no labels.
+WITHOUT_LABELS = tuple(one.name for one in OBJECTIVES.values() if not one.needs_labels)
 FOLDER = Path(__file__).parent.parent / ".tuning"
 
 
@@ -132,6 +135,7 @@ class Task(NamedTuple):
     steps: int
     seed: int
     folder: Path
+    objectives: tuple[str, ...]
     other_split: int | None = None
 
 
@@ -147,7 +151,7 @@ def run_task(task: Task) -> dict[str, Any]:
             "folder": fits.path.parent.name,
             "config": config.as_dict(),
             "truth": _truth(task, task.split, fits),
-            "objectives": _objectives(fits),
+            "objectives": {name: OBJECTIVES[name].score(fits) for name in task.objectives},
         }
         if task.other_split is not None:
             found["again"] = _truth(task, task.other_split, _fits(task, task.other_split, config))
@@ -169,14 +173,6 @@ def _truth(task: Task, split: int, fits: Fits) -> dict[str, float]:
     train, test = bench.train, bench.test
     scores = score(*fits.spaces(), table.y[train], table.y[test], rare=table.rare)
     return {name: scores[name] for name in ("linear", "knn", "silhouette")}
-
-
-def _objectives(fits: Fits) -> dict[str, float]:
-    found = {}
-    for objective in OBJECTIVES.values():
-        if not objective.needs_labels:
-            found[objective.name] = objective.score(fits)
-    return found
 
 
 @lru_cache(maxsize=2)
@@ -218,6 +214,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random configurations")
     parser.add_argument("--split", type=int, default=0)
     parser.add_argument("--again", type=int, help="another split, to judge the same once more on")
+    parser.add_argument(
+        "--objectives",
+        nargs="*",
+        choices=WITHOUT_LABELS,
+        default=WITHOUT_LABELS,
+        metavar="NAME",
+        help="none: the truth alone, for what --again says of it",
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--report-only", action="store_true")
@@ -234,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options.steps,
                 options.seed,
                 options.folder,
+                tuple(options.objectives),
                 options.again,
             )
             for trial in range(options.trials + 1)
