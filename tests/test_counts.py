@@ -120,7 +120,7 @@ def test_the_rule_for_counts_is_one_side_fewer_swaps_and_the_most_variable_colum
     counts = np.hstack([cells(150, 260, seed) for seed in range(6)])
     config = VICReg(**SMALL, batch_size=64).fit(counts).embedder_.config
     assert (config.sides, config.swap) == ("one", 0.3)
-    assert (config.n_top_columns, config.spectrum) == (1000, "learnt")
+    assert (config.n_top_columns, config.spectrum) == (1000, 3.0)
     model = VICReg(**SMALL, batch_size=64, n_top_columns=0, swap=0.2, sides="both").fit(counts)
     config = model.embedder_.config
     assert (config.sides, config.swap, config.n_top_columns) == ("both", 0.2, 0)

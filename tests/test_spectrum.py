@@ -112,10 +112,10 @@ def test_there_is_more_noise_where_columns_go_their_own_ways() -> None:
     assert VICReg(**SMALL).fit(X).embedder_.config.spectrum == 6
 
 
-def test_counts_and_pairs_keep_their_spectrum_unless_told() -> None:
+def test_counts_have_a_level_of_their_own_and_pairs_keep_their_spectrum_unless_told() -> None:
     random = np.random.default_rng(0)
     counts = random.poisson(random.gamma(0.3, size=(200, 12)))
-    assert VICReg(**SMALL, kind="counts").fit(counts).embedder_.config.spectrum == "learnt"
+    assert VICReg(**SMALL, kind="counts").fit(counts).embedder_.config.spectrum == 3
     X, X2 = random.normal(size=(200, 6)), random.normal(size=(200, 4))
     model = VICReg(**SMALL).fit(X, X_paired=X2)
     assert model.embedder_.config.spectrum == "learnt"

@@ -6,9 +6,9 @@ its entries, beside the whole row, makes better distances. What becomes of the l
 spectrum, and why, is in :mod:`vicreg.spectrum`.
 
 The rules are for tables of numbers and categories. Counts are thinned besides, so less of them is
-swapped, in the second view alone; in pairs of tables, whose views are of two tables, both are
-corrupted. Neither has a shaped spectrum, and pairs have no details, which would say nothing across
-tables. docs/quality.md and docs/inputs.md have what this rests on.
+swapped, in the second view alone. In pairs of tables, whose views are of two tables, both are
+corrupted; they have no shaped spectrum, and no details, which would say nothing across tables.
+docs/quality.md and docs/inputs.md have what this rests on.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ __all__ = ["Rule", "auto_values", "by_coherence"]
 COHERENT = 0.5
 #: Level of the spectrum's noise where they are, and where they are not.
 LITTLE_NOISE, MUCH_NOISE = 0.2, 6.0
+#: The same of counts, whatever their coherence.
+NOISE_OF_COUNTS = 3.0
 #: Of counts, what is swapped, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
 
@@ -78,7 +80,7 @@ def auto_values(
     if paired:
         rule = Rule(*both_sides(config.swap), spectrum="learnt")
     elif counts:
-        rule = Rule("one", OF_COUNTS * config.swap, spectrum="learnt")
+        rule = Rule("one", OF_COUNTS * config.swap, spectrum=NOISE_OF_COUNTS)
     else:
         with fastest_float32(math.inf):
             own = torch.Generator(rows.numbers.device).manual_seed(seed)
