@@ -28,7 +28,7 @@ from vicreg.batches import permuted_batches
 from vicreg.companions import with_companions
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder, held_out_rows
-from vicreg.optim import build_optimizer, warmup_cosine
+from vicreg.optim import build_optimizer, set_rate, warmup_cosine
 from vicreg.precision import fastest_float32
 from vicreg.sources import read, shuffle_columns
 from vicreg.table import TableEncoder
@@ -220,8 +220,7 @@ def _train(
     module.train()
     for step in range(1, config.steps + 1):
         factor = warmup_cosine(step - 1, config.steps, config.warmup, constant=config.constant_lr)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * factor
+        set_rate(optimizer, config.lr * factor)
         both = views(next(batches))
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             loss = module(both)

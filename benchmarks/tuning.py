@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     kept = json.loads(records.read_text(encoding="utf-8"))
     print(markdown(summarise(kept)))
-    if all("again" in trial for trial in kept["trials"] if "error" not in trial):
+    if any("again" in trial for trial in kept["trials"]):
         print("\nThe same, judged on other rows:\n")
         print(markdown(summarise(on_other_rows(kept))))
 

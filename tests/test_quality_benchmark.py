@@ -60,12 +60,14 @@ def scores_of(method: str, table: tables.Table, **overrides: Any) -> dict[str, f
 def test_shuffled_labels_drop_every_score_to_chance(method: str) -> None:
     measured = scores_of(method, TABLE)
     assert measured["linear"] > 0.75
-    y = np.random.default_rng(0).permutation(TABLE.y)
-    by_chance = scores_of(method, replace(TABLE, y=y))
+    # Of one shuffling, on 90 test rows, silhouette and ARI deviate by 0.02: a mean of four.
+    shuffled = [np.random.default_rng(seed).permutation(TABLE.y) for seed in range(4)]
+    found = [scores_of(method, replace(TABLE, y=y)) for y in shuffled]
+    by_chance = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
     for probe in {"linear", "knn"} & set(by_chance):
         assert abs(by_chance[probe] - 1 / 3) < 0.12, probe
     for agreement in {"silhouette", "ari"} & set(by_chance):
-        assert by_chance[agreement] < 0.05, agreement  # of 90 rows, which deviate by 0.02
+        assert by_chance[agreement] < 0.03, agreement
 
 
 def test_shuffled_columns_drop_the_embedding_to_raws_level() -> None:
