@@ -31,6 +31,7 @@ ORDER = [
         "batches",
         "inference",
         "spectrum",
+        "neighbourhoods",
         "details",
         "collapse",
         "step",

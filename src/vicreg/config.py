@@ -12,7 +12,9 @@ __all__ = ["PRESETS", "Config", "config_from", "preset"]
 
 #: Components that are learnt before any is a detail, by default.
 LEARNT = 128
-#: The same where a share of details is asked for.
+#: Components that are neighbourhoods, at the most, and the most of those that are not learnt.
+NEIGHBOURHOOD, OF_NOT_LEARNT = 32, 0.25
+#: Components that are learnt where a share of details is asked for, at the least.
 FEWEST_LEARNT = 16
 #: Columns of counts that are kept by default.
 TOP_COLUMNS = 1000
@@ -33,11 +35,16 @@ class Config:
     detail_share
         Share of the components that are details: no gradient trains them, see
         :mod:`vicreg.details`. The first 16 components are always learnt ones. With ``"auto"`` the
-        first 128 are, and what is beyond them are details.
+        first 128 are, and what is beyond them are details. The first 32 of these, or a quarter, are
+        neighbourhoods instead (``neighbourhood_scale``).
     detail_scale
         Standard deviation of all details together, in units of that of the learnt components.
     detail_waves
         Random cosines of the learnt components that details are made of too; 0 for none.
+    neighbourhood_scale
+        Standard deviation of all neighbourhoods together, in units of that of the learnt
+        components: near rows drawn together, see :mod:`vicreg.neighbourhoods`. 0 for none. There
+        are none without details, nor where two networks have weights of their own.
     spectrum
         What becomes of the variances along the learnt components' principal directions after
         training: ``"learnt"`` leaves them; a number is the level of the noise, in units of the mean
@@ -121,6 +128,7 @@ class Config:
     detail_share: float | Literal["auto"] = "auto"
     detail_scale: float = 0.1
     detail_waves: int = 512
+    neighbourhood_scale: float = 1.0
     spectrum: float | Literal["auto", "learnt"] = "auto"
     skip: bool = True
     batch_norm: bool = True
@@ -183,17 +191,24 @@ class Config:
         return TOP_COLUMNS if isinstance(self.n_top_columns, str) else self.n_top_columns
 
     @property
-    def n_details(self) -> int:
-        """Components that are details."""
-        if isinstance(self.detail_share, str):
-            return max(0, self.n_components - LEARNT)
-        most = max(0, self.n_components - FEWEST_LEARNT)
-        return min(round(self.detail_share * self.n_components), most)
-
-    @property
     def n_learnt(self) -> int:
         """Components that training makes."""
-        return self.n_components - self.n_details
+        if isinstance(self.detail_share, str):
+            return min(self.n_components, LEARNT)
+        most = max(0, self.n_components - FEWEST_LEARNT)
+        return self.n_components - min(round(self.detail_share * self.n_components), most)
+
+    @property
+    def n_neighbourhood(self) -> int:
+        """Components that draw near rows together."""
+        if not self.neighbourhood_scale or not self.shared_weights:
+            return 0
+        return min(NEIGHBOURHOOD, int(OF_NOT_LEARNT * (self.n_components - self.n_learnt)))
+
+    @property
+    def n_details(self) -> int:
+        """Components that are details."""
+        return self.n_components - self.n_learnt - self.n_neighbourhood
 
     def as_dict(self) -> dict[str, Any]:
         """Field names and values, ready for JSON."""
@@ -276,7 +291,7 @@ def config_from(values: dict[str, Any]) -> Config:
 
     What a value is missing of was not there when it was stored.
     """
-    values = {"detail_waves": 0, "spectrum": "learnt", **values}
+    values = {"detail_waves": 0, "neighbourhood_scale": 0.0, "spectrum": "learnt", **values}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
@@ -368,6 +383,7 @@ _RULES: dict[str, _Rule] = {
     "detail_share": _NumberOr(_number(0, 1), ("auto",)),
     "detail_scale": _number(0),
     "detail_waves": _number(0, whole=True),
+    "neighbourhood_scale": _number(0),
     "spectrum": _NumberOr(_number(0), ("auto", "learnt")),
     "skip": _FLAG,
     "batch_norm": _FLAG,

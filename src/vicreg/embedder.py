@@ -14,6 +14,7 @@ import torch
 from vicreg.companions import with_companions
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, embed
+from vicreg.neighbourhoods import fit_neighbourhoods
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
 from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
@@ -67,13 +68,22 @@ class Embedder:
     paired: TableEncoder | None = None
 
     def finish(self, rows: Rows, generator: torch.Generator) -> None:
-        """What follows training, in closed form, from training rows on the network's device."""
-        rows = rows.sample(MOST_ROWS, generator)
+        """What follows training, from training rows on the network's device."""
+        sample = rows.sample(MOST_ROWS, generator)
         if not isinstance(self.config.spectrum, str):
-            shape_spectrum(self.network, rows, self.config.spectrum)
-        fit_details(
+            shape_spectrum(self.network, sample, self.config.spectrum)
+        finished = fit_neighbourhoods(
             self.network,
             rows,
+            scale=self.config.neighbourhood_scale,
+            steps=max(1, self.config.steps // 2),
+            generator=generator,
+        )
+        if not finished:
+            self.history.stopped = "interrupted"
+        fit_details(
+            self.network,
+            sample,
             self.table.cardinalities,
             scale=self.config.detail_scale,
             generator=generator,
@@ -316,6 +326,7 @@ def build_network(
                 batch_norm=config.batch_norm,
                 final_relu=config.final_relu,
                 skip=config.skip,
+                n_neighbourhood=config.n_neighbourhood,
                 n_details=config.n_details,
                 n_waves=config.detail_waves,
                 shaped=config.spectrum != "learnt",

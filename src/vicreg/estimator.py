@@ -53,19 +53,24 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Share of the components that are details: the row itself, the encoder's last hidden layer
         and waves over the learnt components, as a random rotation of their first principal
         components. They stand behind the learnt components, of which there are at least 16. With
-        ``"auto"`` the first 128 components are learnt, and those beyond are details.
+        ``"auto"`` the first 128 components are learnt, and those beyond are details, but for the
+        neighbourhoods.
     detail_scale : float
         How large the details are beside the learnt components: small ones leave distances alone,
         and a model that standardises its inputs reads them all the same.
     detail_waves : int
         Random cosines of the learnt components that the details are made of too, with which a
         linear model can draw borders that are not straight.
+    neighbourhood_scale : float
+        How large the neighbourhoods are beside the learnt components, behind which they stand: 32
+        components (or a quarter of those not learnt) in which near rows are drawn together and
+        others kept apart. 0 for none: classes are then less apart, and clusters less clear.
     spectrum : float, "auto" or "learnt"
         What becomes of the variances along the learnt components' principal directions after
         training. ``"learnt"`` leaves them. A number is the level of the noise, in units of the mean
         variance: directions above it come nearer to each other, those below it count less in
-        distances. ``"auto"`` takes 0.3 where columns tell much about each other, as pixels do, and
-        3 elsewhere, see :mod:`vicreg.spectrum`.
+        distances. ``"auto"`` takes 0.2 where columns tell much about each other, as pixels do, and
+        6 elsewhere, see :mod:`vicreg.spectrum`.
     skip : bool
         Add a linear map from the input straight to the learnt components.
     batch_norm : bool
@@ -175,6 +180,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         detail_share: float | Literal["auto"] = "auto",
         detail_scale: float = 0.1,
         detail_waves: int = 512,
+        neighbourhood_scale: float = 1.0,
         spectrum: float | Literal["auto", "learnt"] = "auto",
         skip: bool = True,
         batch_norm: bool = True,
@@ -220,6 +226,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.detail_share = detail_share
         self.detail_scale = detail_scale
         self.detail_waves = detail_waves
+        self.neighbourhood_scale = neighbourhood_scale
         self.spectrum = spectrum
         self.skip = skip
         self.batch_norm = batch_norm

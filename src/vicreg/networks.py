@@ -18,7 +18,15 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Details", "Encoder", "JointEmbedding", "Rows", "TableLinear", "projector"]
+__all__ = [
+    "Details",
+    "Encoder",
+    "JointEmbedding",
+    "Neighbourhoods",
+    "Rows",
+    "TableLinear",
+    "projector",
+]
 
 
 @dataclass(frozen=True)
@@ -210,11 +218,41 @@ class Details(nn.Module):
         return told
 
 
+class Neighbourhoods(nn.Module):
+    """A network of one hidden layer on the learnt components, which draws near rows together.
+
+    :func:`vicreg.neighbourhoods.fit_neighbourhoods` trains it, when all else is trained; until then
+    it gives zeros.
+
+    Parameters
+    ----------
+    n_learnt, n_hidden, n_components : int
+        Widths of what goes in, of the hidden layer and of what comes out.
+
+    Shape
+    -----
+    - learnt: ``(n, n_learnt)``, as an embedding has them
+    - output: ``(n, n_components)``
+    """
+
+    def __init__(self, n_learnt: int, n_hidden: int, n_components: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(n_learnt, n_hidden)
+        self.last = nn.Linear(n_hidden, n_components)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+            parameter.requires_grad_(False)
+
+    def forward(self, learnt: Tensor) -> Tensor:
+        found: Tensor = self.last(F.relu(self.first(learnt)))
+        return found
+
+
 class Encoder(nn.Module):
     """The network that is kept: rows of a table to their embedding.
 
     Training sees the learnt components, which calling the module gives; :meth:`embed` shapes them
-    and puts the details beside them.
+    and puts neighbourhoods and details beside them.
 
     Parameters
     ----------
@@ -226,6 +264,8 @@ class Encoder(nn.Module):
         Width of what is learnt, k.
     batch_norm, final_relu, skip : bool
         See :class:`vicreg.config.Config`.
+    n_neighbourhood, neighbourhood_width : int
+        Width of the neighbourhoods, m, and of their hidden layer, see :class:`Neighbourhoods`.
     n_details, n_waves : int
         Width of the details, r, and of what some of them are made of, see :class:`Details`.
     shaped : bool
@@ -235,7 +275,7 @@ class Encoder(nn.Module):
     Shape
     -----
     - rows: :class:`Rows` of n rows
-    - output: ``(n, k)``, of ``embed`` ``(n, k + r)``
+    - output: ``(n, k)``, of ``embed`` ``(n, k + m + r)``
 
     Examples
     --------
@@ -256,6 +296,8 @@ class Encoder(nn.Module):
         batch_norm: bool = True,
         final_relu: bool = False,
         skip: bool = False,
+        n_neighbourhood: int = 0,
+        neighbourhood_width: int = 256,
         n_details: int = 0,
         n_waves: int = 0,
         shaped: bool = False,
@@ -274,9 +316,14 @@ class Encoder(nn.Module):
         )
         self.n_hidden = hidden[-1] if hidden else 0
         self.shape = nn.Parameter(torch.eye(n_components), requires_grad=False) if shaped else None
+        self.neighbourhoods: Neighbourhoods | None = None
         self.details: Details | None = None
-        if n_details:
-            with torch.random.fork_rng(devices=[]):  # other layers begin the same without them
+        with torch.random.fork_rng(devices=[]):  # other layers begin the same without them
+            if n_neighbourhood:
+                self.neighbourhoods = Neighbourhoods(
+                    n_components, neighbourhood_width, n_neighbourhood
+                )
+            if n_details:
                 self.details = Details(
                     n_numbers,
                     cardinalities,
@@ -299,13 +346,16 @@ class Encoder(nn.Module):
         return hidden
 
     def embed(self, rows: Rows) -> Tensor:
-        """The learnt components, shaped, and the details (n, k + r)."""
+        """The learnt components, shaped, then neighbourhoods, then details (n, k + m + r)."""
         hidden = self.hidden(rows)
         learnt = self._learnt(rows, hidden)
         shaped = self.shaped(learnt)
-        if self.details is None:
-            return shaped
-        return torch.cat([shaped, self.details(rows, hidden, learnt)], dim=1)
+        parts = [shaped]
+        if self.neighbourhoods is not None:
+            parts.append(self.neighbourhoods(shaped))
+        if self.details is not None:
+            parts.append(self.details(rows, hidden, learnt))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else shaped
 
     def shaped(self, learnt: Tensor) -> Tensor:
         """The learnt components (n, k) as an embedding has them."""
@@ -357,7 +407,7 @@ class JointEmbedding(nn.Module):
     - ``forward(views)``: of 2n rows, all first views before all second ones, two projections
       ``(n, d)``
     - ``learnt(rows)``: ``(n, k)``
-    - ``embed(rows)``: ``(n, k + r)``, with r details
+    - ``embed(rows)``: ``(n, k + m + r)``, with m neighbourhood components and r details
     """
 
     def __init__(self, encoders: Sequence[Encoder], projectors: Sequence[nn.Module]) -> None:
@@ -388,7 +438,7 @@ class JointEmbedding(nn.Module):
         return _mean([encoder(rows) for encoder in self.encoders])
 
     def embed(self, rows: Rows) -> Tensor:
-        """Embedding of rows (n, k + r): the same, with the details."""
+        """Embedding of rows (n, k + m + r): the same, with neighbourhoods and details."""
         return _mean([encoder.embed(rows) for encoder in self._encoders])
 
     @property
