@@ -23,6 +23,7 @@ WRONG: list[tuple[str, Any]] = [
     ("detail_share", 1.1),
     ("detail_scale", -0.1),
     ("detail_waves", -1),
+    ("neighbourhood_scale", -1.0),
     ("spectrum", "flat"),
     ("skip", 1),
     ("batch_norm", "yes"),

@@ -10,6 +10,8 @@ import torch
 from vicreg.companions import MOST_SEEDS
 from vicreg.embedder import MOST_ROWS, build_network, held_out_rows
 from vicreg.inference import BLOCK
+from vicreg.neighbourhoods import MOST_NEAR, NEAREST, OTHERS, PAIRS
+from vicreg.neighbours import BLOCK as NEAR_BLOCK
 from vicreg.precision import bfloat16_pays
 from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
 
@@ -29,14 +31,15 @@ class MemoryEstimate:
 
     ``table`` is the encoded table; ``views`` what batches, donors and held-out rows hold of it;
     ``parameters`` weights, gradients, the optimiser's two moments, the best weights and casts;
-    ``activations`` what a step keeps for its gradient; ``details`` what their principal components
-    are taken of, after training.
+    ``activations`` what a step keeps for its gradient; ``neighbourhoods`` and ``details`` what the
+    one is trained on, and the principal components of the other are taken of, after training.
     """
 
     table: int
     views: int
     parameters: int
     activations: int
+    neighbourhoods: int
     details: int
     encoding: int
     transform: int
@@ -47,7 +50,9 @@ class MemoryEstimate:
 
         Measured: of what the one frees, the other finds some three quarters to use again.
         """
-        training = max(self.views + self.parameters + self.activations, self.details)
+        training = max(
+            self.views + self.parameters + self.activations, self.neighbourhoods, self.details
+        )
         smaller, larger = sorted((self.encoding, training))
         return self.table + larger + smaller // 4 + FIXED
 
@@ -108,6 +113,17 @@ def estimate_memory(
     blocks = (min(MOST_SEEDS, len(table.columns)) * 4 + 2 * batch * 6) * len(table.columns)
     # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
     thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
+    # The rows' components, their neighbours, and of a block of them the distances; then a step.
+    n_near = min(n_rows, MOST_NEAR)
+    neighbourhoods = (
+        n_near * ((sum(of_encoder) + 2 * config.n_learnt) * 4 + NEAREST * 8)
+        + max(
+            min(n_near, NEAR_BLOCK) * n_near * 5,
+            PAIRS * (2 * (config.n_learnt + 4 * 256) + OTHERS * 4 * config.n_neighbourhood) * 4,
+        )
+        if config.n_neighbourhood
+        else 0
+    )
     return MemoryEstimate(
         table=n_rows * row,
         views=4 * batch * row
@@ -118,6 +134,7 @@ def estimate_memory(
         + 2 * batch * (row // 4) * narrow,
         parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
         activations=2 * batch * kept * narrow + of_loss + largest,
+        neighbourhoods=neighbourhoods,
         details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2
         if config.n_details
         else 0,
@@ -126,5 +143,7 @@ def estimate_memory(
         + in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
         + BLOCK * row
-        + BLOCK * (sum(of_encoder) + config.n_details + config.detail_waves) * 4 * 2 * branches,
+        + BLOCK
+        * (sum(of_encoder) + config.n_neighbourhood + config.n_details + config.detail_waves)
+        * (4 * 2 * branches),
     )

@@ -39,7 +39,7 @@ NEAREST = 30
 LARGEST_SHARE = 1 / 8
 #: Pairs of near rows in a batch, and other rows that each is held against.
 PAIRS = 512
-OTHERS = 5
+OTHERS = 2
 RATE = 1e-2
 WEIGHT_DECAY = 1e-4
 LARGEST_GRADIENT = 4.0
