@@ -110,6 +110,7 @@ DEFAULT_SPACE: Space = {
     "nu": Range(0.03, 2.0, log=True),
     "n_components": Range(32, 512, log=True),
     "detail_share": Choice(("auto", 0.0, 0.25, 0.5)),
+    "neighbourhood_scale": Range(0.0, 2.5),
     "hidden_width": Range(64, 512, log=True),
     "hidden_depth": Range(0, 2),
     "projector_width": Range(64, 512, log=True),
