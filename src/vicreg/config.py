@@ -128,7 +128,7 @@ class Config:
     detail_share: float | Literal["auto"] = "auto"
     detail_scale: float = 0.1
     detail_waves: int = 512
-    neighbourhood_scale: float = 1.25
+    neighbourhood_scale: float = 1.0
     spectrum: float | Literal["auto", "learnt"] = "auto"
     skip: bool = True
     batch_norm: bool = True

@@ -180,7 +180,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         detail_share: float | Literal["auto"] = "auto",
         detail_scale: float = 0.1,
         detail_waves: int = 512,
-        neighbourhood_scale: float = 1.25,
+        neighbourhood_scale: float = 1.0,
         spectrum: float | Literal["auto", "learnt"] = "auto",
         skip: bool = True,
         batch_norm: bool = True,
