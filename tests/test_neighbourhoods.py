@@ -74,7 +74,7 @@ def test_rows_drawn_together_are_mutual_neighbours_by_scikit_learn(n_rows: int) 
         shares = torch.linspace(0, 0.999, 100)
         found = set(near.draw(torch.full((100,), row), shares).tolist())
         assert found == (wanted or {int(nearest[row, 0])})
-    assert some_have_none == (n_rows == 60)
+    assert some_have_none or n_rows != 60
 
 
 def test_what_was_trained_and_what_is_kept_are_the_same_function() -> None:

@@ -136,7 +136,7 @@ def contrast(one: Tensor, other: Tensor, apart: Tensor) -> Tensor:
 
 
 class _Near(NamedTuple):
-    """Rows to draw together with each row: the first ``how_many`` (n,) of its ``positions`` (n, k)."""
+    """What to draw each row to: the first ``how_many`` (n,) of its ``positions`` (n, k)."""
 
     positions: Tensor
     how_many: Tensor
