@@ -2,10 +2,10 @@
 
 Training spreads rows over all dimensions, and distances between rows of one dense region come out
 nearly as large as those between regions. So some components are a neighbour embedding of the
-learnt ones: a small network that learns, after training, to bring rows together that are among
-each other's nearest, and to keep other rows away. A region becomes a clump, which is what
-clustering, and the silhouette, ask for. As it is a network, and no layout of the training rows,
-new rows have a place in it, and near rows have near places.
+learnt ones: a small network that learns, after training, to bring a row and its nearest rows
+together and to keep other rows away. A region becomes a clump, which is what clustering, and the
+silhouette, ask for. As it is a network, and no layout of the training rows, new rows have a place
+in it, and near rows have near places.
 
 The components have a deviation of their own (``neighbourhood_scale``): beside the learnt ones, so
 that distances within a region are still told mostly by these.
@@ -18,7 +18,7 @@ has it); Sainburg, McInnes, Gentner, "Parametric UMAP embeddings", Neural Comput
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +96,7 @@ def fit_neighbourhoods(
         learnt = encoder.shaped(encoder(rows))
     mean, deviation = learnt.mean(dim=0), _deviation(learnt)
     units = (learnt - mean) / deviation * math.sqrt(learnt.shape[1])
-    near = _mutual(units, generator)
+    near = _nearest(units, generator)
     trained, finished = _trained(encoder.neighbourhoods, units, near, steps, generator)
     _fold(trained, encoder.neighbourhoods, mean, deviation / math.sqrt(learnt.shape[1]))
     with torch.no_grad():
@@ -135,31 +135,11 @@ def contrast(one: Tensor, other: Tensor, apart: Tensor) -> Tensor:
     return (torch.log(2 + together) - held_apart).mean()
 
 
-class _Near(NamedTuple):
-    """What to draw each row to: the first ``how_many`` (n,) of its ``positions`` (n, k)."""
-
-    positions: Tensor
-    how_many: Tensor
-
-    def draw(self, rows: Tensor, share: Tensor) -> Tensor:
-        """One of each row's (m,), by a number from 0 to below 1 for each."""
-        return self.positions[rows, (share * self.how_many[rows]).long()]
-
-
-def _mutual(units: Tensor, generator: torch.Generator) -> _Near:
-    """Of each row's nearest rows those that it is among the nearest of; else the nearest one.
-
-    A row at the edge of a region, or between two, is near to nobody: it is not drawn into what
-    happens to be nearest.
-    """
-    n_rows, device = len(units), units.device
+def _nearest(units: Tensor, generator: torch.Generator) -> Tensor:
+    n_rows = len(units)
     count = max(1, min(NEAREST, int(n_rows * LARGEST_SHARE)))
-    no_codes = torch.zeros(n_rows, 0, dtype=torch.int32, device=device)
-    near = near_rows(Rows(units, no_codes), [], count, generator)
-    here = torch.arange(n_rows, device=device).unsqueeze(1)
-    mutual = torch.stack([(near[column] == here).any(dim=1) for column in near.T], dim=1)
-    order = mutual.int().argsort(dim=1, descending=True, stable=True)
-    return _Near(near.gather(1, order), mutual.sum(dim=1).clamp_(min=1))
+    no_codes = torch.zeros(n_rows, 0, dtype=torch.int32, device=units.device)
+    return near_rows(Rows(units, no_codes), [], count, generator)
 
 
 class _Learner(nn.Module):
@@ -177,7 +157,7 @@ class _Learner(nn.Module):
 
 
 def _trained(
-    wanted: Neighbourhoods, units: Tensor, near: _Near, steps: int, generator: torch.Generator
+    wanted: Neighbourhoods, units: Tensor, near: Tensor, steps: int, generator: torch.Generator
 ) -> tuple[_Learner, bool]:
     """A network of the wanted widths for components in units, and whether it took all steps."""
     device, (n_rows, width) = units.device, units.shape
@@ -199,8 +179,7 @@ def _trained(
             try:
                 set_rate(optimizer, RATE * warmup_cosine(step, steps, 0.1))
                 at = draw(n_rows, pairs)
-                share = torch.rand(pairs, generator=generator, device=device)
-                neighbours = near.draw(at, share)
+                neighbours = near[at, draw(near.shape[1], pairs)]
                 one, other = network(units[torch.cat([at, neighbours])]).chunk(2)
                 loss = contrast(one, other, other[draw(pairs, OTHERS, pairs)])
                 optimizer.zero_grad(set_to_none=True)
