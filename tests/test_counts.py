@@ -116,10 +116,11 @@ def test_a_row_measured_twice_as_deep_is_the_same_row() -> None:
     np.testing.assert_allclose(model.transform(2 * counts), model.transform(counts), atol=1e-5)
 
 
-def test_the_rule_for_counts_is_one_side_fewer_swaps_and_the_most_variable_columns() -> None:
+def test_the_rule_for_counts_is_masks_on_one_side_and_the_most_variable_columns() -> None:
     counts = np.hstack([cells(150, 260, seed) for seed in range(6)])
     config = VICReg(**SMALL, batch_size=64).fit(counts).embedder_.config
-    assert (config.sides, config.swap) == ("one", 0.3)
+    assert (config.sides, config.swap, config.mask) == ("one", 0.0, 0.3)
+    assert config.neighbourhood_scale == 0.5
     assert (config.n_top_columns, config.spectrum) == (1000, 3.0)
     model = VICReg(**SMALL, batch_size=64, n_top_columns=0, swap=0.2, sides="both").fit(counts)
     config = model.embedder_.config

@@ -43,8 +43,9 @@ class Config:
         Random cosines of the learnt components that details are made of too; 0 for none.
     neighbourhood_scale
         Standard deviation of all neighbourhoods together, in units of that of the learnt
-        components: near rows drawn together, see :mod:`vicreg.neighbourhoods`. 0 for none. There
-        are none without details, nor where two networks have weights of their own.
+        components: near rows drawn together, see :mod:`vicreg.neighbourhoods`. 0 for none. Of
+        counts, with ``spectrum="auto"``, half as large. There are none without details, nor where
+        two networks have weights of their own.
     spectrum
         What becomes of the variances along the learnt components' principal directions after
         training: ``"learnt"`` leaves them; a number is the level of the noise, in units of the mean
@@ -73,7 +74,8 @@ class Config:
         Of counts, the largest share that a view leaves out; a row's share is drawn up to it.
     swap
         Share of entries that a corrupted view takes from another row of the same column; with
-        ``sides="auto"`` the share in which the two views differ.
+        ``sides="auto"`` the share in which the two views differ. Of counts 0.6 times as many are
+        masked instead.
     mask
         Share of entries that a view replaces by the column's mean (or the unknown category).
     noise

@@ -100,7 +100,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     sides : {"auto", "both", "one"}
         Which views are corrupted: both, the second only, or by a rule: both where the columns
         tell much about each other, each at a lower rate, so that the views differ in ``swap`` of
-        the entries either way.
+        the entries either way. Of counts, 0.6 times as many are masked in the second view.
     block_share : float
         Share of the corrupted rows in which a block of columns that go together is swapped, and not
         every entry on its own.

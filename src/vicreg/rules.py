@@ -5,10 +5,10 @@ a light corruption of both views keeps them. Where they go their own ways, a row
 its entries, beside the whole row, makes better distances. What becomes of the learnt components'
 spectrum, and why, is in :mod:`vicreg.spectrum`.
 
-The rules are for tables of numbers and categories. Counts are thinned besides, so less of them is
-swapped, in the second view alone. In pairs of tables, whose views are of two tables, both are
-corrupted; they have no shaped spectrum, and no details, which would say nothing across tables.
-docs/quality.md and docs/inputs.md have what this rests on.
+The rules are for tables of numbers and categories. Counts are thinned, and of the second view some
+are masked, which says less that is wrong than another row's counts would. In pairs of tables, whose
+views are of two tables, both are corrupted; they have no shaped spectrum, and no details, which
+would say nothing across tables. docs/quality.md and docs/inputs.md have what this rests on.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ COHERENT = 0.5
 LITTLE_NOISE, MUCH_NOISE = 0.2, 6.0
 #: The same of counts, whatever their coherence.
 NOISE_OF_COUNTS = 3.0
-#: Of counts, what is swapped, in units of what is swapped elsewhere.
+#: Of counts, what is masked, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
+#: How large the neighbourhoods of counts are, in units of those elsewhere.
+NEIGHBOURHOODS_OF_COUNTS = 0.5
 
 
 def auto_values(
@@ -80,7 +82,11 @@ def auto_values(
     if paired:
         rule = Rule(*both_sides(config.swap), spectrum="learnt")
     elif counts:
-        rule = Rule("one", OF_COUNTS * config.swap, spectrum=NOISE_OF_COUNTS)
+        rule = Rule("one", swap=0.0, spectrum=NOISE_OF_COUNTS)
+        if "sides" in asked:
+            found["mask"] = max(config.mask, OF_COUNTS * config.swap)
+        if "spectrum" in asked:
+            found["neighbourhood_scale"] = NEIGHBOURHOODS_OF_COUNTS * config.neighbourhood_scale
     else:
         with fastest_float32(math.inf):
             own = torch.Generator(rows.numbers.device).manual_seed(seed)
