@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from vicreg.tuning import LABEL_FREE_MARGIN
+
 __all__ = ["TRUTHS", "markdown", "on_other_rows", "summarise"]
 
 HEAD = (
     "| objective | ρ linear | ρ knn | ρ silhouette | ρ overall | its pick: overall | at or above "
     "| with a margin: left the default | linear | knn | silhouette | overall | at or above |"
 )
-#: Standard deviations of all trials' scores by which a pick must be above the default.
-MARGIN = 2.0
 TRUTHS = ("linear", "knn", "silhouette")
 #: What the labels of the rows say that objectives are scored on, as an objective for other rows.
 LABELS = "the labels themselves"
 
 
-def summarise(records: dict[str, Any]) -> dict[str, Any]:
+def summarise(records: dict[str, Any], margin: float = LABEL_FREE_MARGIN) -> dict[str, Any]:
     """By table and objective: correlations with each truth, and what its pick is worth.
 
-    A pick's gain is its truth minus the default's; ``best`` is the gain of the best trial by the
-    mean of the three truths, each in units of its spread over the table's trials.
+    With a margin, a pick must be above the default by so many standard deviations of all trials'
+    scores, or the default stays. A pick's gain is its truth minus the default's; ``best`` is the
+    gain of the best trial by the mean of the three truths, each in units of its spread over the
+    table's trials.
     """
     by_table = _by_table(records)
     names = sorted({name for of in by_table.values() for name in of[0]["objectives"]})
@@ -39,7 +41,7 @@ def summarise(records: dict[str, Any]) -> dict[str, Any]:
             scores = np.array([t["objectives"][name] for t in trials])
             scores = np.where(np.isfinite(scores), scores, -np.inf)
             row = _gains(truth, overall, int(scores.argmax()), default)
-            kept = _with_margin(scores, default)
+            kept = _with_margin(scores, default, margin)
             row |= {
                 f"kept {name}": gain for name, gain in _gains(truth, overall, kept, default).items()
             }
@@ -133,8 +135,8 @@ def _share(rows: list[dict[str, float]], name: str) -> float:
     return float(np.mean([row[name] >= 0 for row in rows]))
 
 
-def _with_margin(scores: Any, default: int) -> int:
+def _with_margin(scores: Any, default: int, margin: float) -> int:
     """The best trial by its score, or the default if it is not clearly behind."""
     finite = scores[np.isfinite(scores)]
     best = int(scores.argmax())
-    return best if scores[best] > scores[default] + MARGIN * finite.std() else default
+    return best if scores[best] > scores[default] + margin * finite.std() else default

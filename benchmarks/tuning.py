@@ -2,7 +2,7 @@
 
     python benchmarks/tuning.py [--tables NAME ...] [--trials 20] [--steps 500] [--seed 0]
         [--split 0] [--again 1] [--objectives NAME ...] [--jobs 2] [--folder .tuning]
-        [--report-only]
+        [--margin 3] [--report-only]
 
 A table's rows are split 70 to 30 as in ``quality.py``. The default configuration (trial 0) and
 random ones from the default search space, the same for every table, are fitted on the 70 %. The
@@ -45,6 +45,7 @@ from vicreg.config import Config
 from vicreg.objectives import OBJECTIVES, Bench, Fits
 from vicreg.search_space import draw, search_space, settings_of
 from vicreg.sources import read
+from vicreg.tuning import LABEL_FREE_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -224,6 +225,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=LABEL_FREE_MARGIN,
+        help="standard deviations by which a pick must be above the default",
+    )
     parser.add_argument("--report-only", action="store_true")
     options = parser.parse_args(arguments)
     records = options.folder / "records.json"
@@ -250,10 +257,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             encoding="utf-8",
         )
     kept = json.loads(records.read_text(encoding="utf-8"))
-    print(markdown(summarise(kept)))
+    print(markdown(summarise(kept, options.margin)))
     if any("again" in trial for trial in kept["trials"]):
         print("\nThe same, judged on other rows:\n")
-        print(markdown(summarise(on_other_rows(kept))))
+        print(markdown(summarise(on_other_rows(kept), options.margin)))
 
 
 if __name__ == "__main__":

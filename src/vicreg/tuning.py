@@ -45,7 +45,7 @@ __all__ = ["TuningResult", "tune"]
 
 
 #: See docs/tuning.md for what it rests on.
-LABEL_FREE_MARGIN = 2.0
+LABEL_FREE_MARGIN = 3.0
 
 
 def tune(
@@ -109,7 +109,7 @@ def tune(
         Trials that are judged anew; 0 to trust the search's own scores.
     margin : float, optional
         A trial can win only if its score is above the default's by this many standard deviations
-        of all trials' scores. By default 0 with labels and 2 without: no score without labels is
+        of all trials' scores. By default 0 with labels and 3 without: no score without labels is
         good enough to leave a good default for a small difference (``docs/tuning.md``).
     device : str
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
