@@ -46,7 +46,7 @@ __all__ = ["Plan", "Tickets", "begin", "plan", "work"]
 RUNGS = 9
 LOOKED_AT = (1, 3, 6)
 FEWEST_ROWS = 10
-DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "hidden_columns"
+DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "seed_agreement"
 
 
 class Plan(NamedTuple):

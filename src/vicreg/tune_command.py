@@ -48,7 +48,7 @@ def tune(
         Parameter(
             negative=(),
             consume_multiple=True,
-            help="One or more scores; by default silhouette with --label, else hidden_columns.",
+            help="One or more scores; by default silhouette with --label, else seed_agreement.",
         ),
     ] = None,
     storage: Annotated[

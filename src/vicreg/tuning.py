@@ -87,7 +87,7 @@ def tune(
         Trials to add to the study.
     objective : str or sequence of str, optional
         See ``vicreg.objectives.OBJECTIVES``. By default ``"silhouette"`` with labels and
-        ``"hidden_columns"`` without. Several give a Pareto front, ``result.study.best_trials``.
+        ``"seed_agreement"`` without. Several give a Pareto front, ``result.study.best_trials``.
     space : mapping, optional
         What is searched, by name, in place of the default; a single value fixes an argument. See
         :func:`vicreg.search_space.search_space`.
