@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 import vicreg.neighbourhoods
-from vicreg import VICReg
+from vicreg import InterruptedWarning, VICReg
 from vicreg.config import Config, config_from
 from vicreg.neighbourhoods import _fold, _nearest, _trained, contrast, fit_neighbourhoods
 from vicreg.networks import Encoder, JointEmbedding, Neighbourhoods, Rows, projector
@@ -165,7 +165,9 @@ def test_ctrl_c_keeps_what_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(vicreg.neighbourhoods, "set_rate", interrupting)
     X = clumps(200, width=9).numpy()
-    model = VICReg(n_components=160, hidden=(16,), steps=40, random_state=0).fit(X)
+    model = VICReg(n_components=160, hidden=(16,), steps=40, random_state=0)
+    with pytest.warns(InterruptedWarning, match="interrupted after training"):
+        model.fit(X)
     assert len(calls) == 3
     assert model.history_["stopped"] == "interrupted"
     assert any("interrupted" in note for note in model.notes_)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from vicreg.networks import Encoder, JointEmbedding, Rows
 
-__all__ = ["fit_details"]
+__all__ = ["fit_details", "joint_moments"]
 
 #: Rows whose distances tell how wide the waves are.
 MOST_DISTANT = 500
@@ -109,7 +109,7 @@ def _fit(
         shares[-1] = OF_WAVES
     moments = [
         (mean, deviation / share)
-        for (mean, deviation), share in zip(map(_moments, parts), shares, strict=True)
+        for (mean, deviation), share in zip(map(joint_moments, parts), shares, strict=True)
     ]
     joint = torch.cat(
         [
@@ -119,8 +119,8 @@ def _fit(
         dim=1,
     )
     turned = _turned_components(joint, len(details.of_row.weight), generator)
-    _, of_learnt = _moments(encoder.shaped(learnt))
-    _, of_turned = _moments(joint @ turned)
+    _, of_learnt = joint_moments(encoder.shaped(learnt))
+    _, of_turned = joint_moments(joint @ turned)
     turned *= scale * of_learnt / of_turned
     centre = torch.zeros_like(turned[0])
     place = 0
@@ -160,7 +160,7 @@ def _draw_waves(phases: nn.Linear, learnt: Tensor, generator: torch.Generator) -
     phases.bias.copy_(2 * math.pi * offsets)
 
 
-def _moments(part: Tensor) -> tuple[Tensor, Tensor]:
+def joint_moments(part: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,), and the deviation of all dimensions together; 1 where nothing varies."""
     variance, mean = torch.var_mean(part.double(), dim=0, correction=0)
     deviation = variance.sum().sqrt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +27,7 @@ from vicreg.rules import auto_values
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
 from vicreg.table import TableEncoder
-from vicreg.training import MOST_HELD_OUT, History, train
+from vicreg.training import MOST_HELD_OUT, History, InterruptedWarning, train
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ class Embedder:
         )
         if not finished:
             self.history.stopped = "interrupted"
+            warnings.warn(
+                "interrupted after training: the model keeps what its neighbourhoods have learnt "
+                "so far",
+                InterruptedWarning,
+                stacklevel=2,
+            )
         fit_details(
             self.network,
             sample,

@@ -12,6 +12,7 @@ from vicreg.embedder import MOST_ROWS, build_network, held_out_rows
 from vicreg.inference import BLOCK
 from vicreg.neighbourhoods import MOST_NEAR, NEAREST, OTHERS, PAIRS
 from vicreg.neighbours import BLOCK as NEAR_BLOCK
+from vicreg.networks import NEIGHBOURHOOD_WIDTH
 from vicreg.precision import bfloat16_pays
 from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
 
@@ -119,7 +120,12 @@ def estimate_memory(
         n_near * ((sum(of_encoder) + 2 * config.n_learnt) * 4 + NEAREST * 8)
         + max(
             min(n_near, NEAR_BLOCK) * n_near * 5,
-            PAIRS * (2 * (config.n_learnt + 4 * 256) + OTHERS * 4 * config.n_neighbourhood) * 4,
+            PAIRS
+            * (
+                2 * (config.n_learnt + 4 * NEIGHBOURHOOD_WIDTH)
+                + OTHERS * 4 * config.n_neighbourhood
+            )
+            * 4,
         )
         if config.n_neighbourhood
         else 0

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vicreg.details import joint_moments
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, Neighbourhoods, Rows
 from vicreg.optim import build_optimizer, set_rate, warmup_cosine
@@ -94,17 +95,18 @@ def fit_neighbourhoods(
     with torch.no_grad():
         rows = rows.sample(MOST_NEAR, generator)
         learnt = encoder.shaped(encoder(rows))
-    mean, deviation = learnt.mean(dim=0), _deviation(learnt)
-    units = (learnt - mean) / deviation * math.sqrt(learnt.shape[1])
+    mean, deviation = (moment.float() for moment in joint_moments(learnt))
+    unit = deviation / math.sqrt(learnt.shape[1])
+    units = (learnt - mean) / unit
     near = _nearest(units, generator)
     trained, finished = _trained(encoder.neighbourhoods, units, near, steps, generator)
-    _fold(trained, encoder.neighbourhoods, mean, deviation / math.sqrt(learnt.shape[1]))
+    _fold(trained, encoder.neighbourhoods, mean, unit)
     with torch.no_grad():
-        found = encoder.neighbourhoods(learnt)
+        centre, of_found = joint_moments(encoder.neighbourhoods(learnt))
+        factor = scale * deviation / of_found.float()
         last = encoder.neighbourhoods.last
-        last.weight.mul_(scale * deviation / _deviation(found))
-        last.bias.zero_()
-        last.bias.sub_(encoder.neighbourhoods(learnt).mean(dim=0))
+        last.bias.sub_(centre.float()).mul_(factor)
+        last.weight.mul_(factor)
     return finished
 
 
@@ -203,9 +205,3 @@ def _fold(trained: _Learner, into: Neighbourhoods, mean: Tensor, unit: Tensor) -
     into.first.bias.copy_(factor * (first.bias - norm.running_mean) + norm.bias - weight @ mean)
     into.last.weight.copy_(trained.last.weight)
     into.last.bias.copy_(trained.last.bias)
-
-
-def _deviation(part: Tensor) -> Tensor:
-    """Deviation of all dimensions together, a scalar; 1 where nothing varies."""
-    deviation = part.var(dim=0, correction=0).sum().sqrt()
-    return torch.where(deviation > 0, deviation, 1.0)

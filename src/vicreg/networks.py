@@ -28,6 +28,9 @@ __all__ = [
     "projector",
 ]
 
+#: Width of the hidden layer behind the neighbourhoods.
+NEIGHBOURHOOD_WIDTH = 256
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -264,8 +267,8 @@ class Encoder(nn.Module):
         Width of what is learnt, k.
     batch_norm, final_relu, skip : bool
         See :class:`vicreg.config.Config`.
-    n_neighbourhood, neighbourhood_width : int
-        Width of the neighbourhoods, m, and of their hidden layer, see :class:`Neighbourhoods`.
+    n_neighbourhood : int
+        Width of the neighbourhoods, m, see :class:`Neighbourhoods`.
     n_details, n_waves : int
         Width of the details, r, and of what some of them are made of, see :class:`Details`.
     shaped : bool
@@ -297,7 +300,6 @@ class Encoder(nn.Module):
         final_relu: bool = False,
         skip: bool = False,
         n_neighbourhood: int = 0,
-        neighbourhood_width: int = 256,
         n_details: int = 0,
         n_waves: int = 0,
         shaped: bool = False,
@@ -321,7 +323,7 @@ class Encoder(nn.Module):
         with torch.random.fork_rng(devices=[]):  # other layers begin the same without them
             if n_neighbourhood:
                 self.neighbourhoods = Neighbourhoods(
-                    n_components, neighbourhood_width, n_neighbourhood
+                    n_components, NEIGHBOURHOOD_WIDTH, n_neighbourhood
                 )
             if n_details:
                 self.details = Details(
