@@ -22,6 +22,8 @@ from vicreg.views import (
     Noise,
     Swap,
     TwoViews,
+    _blank,
+    _exchange,
     corruption,
 )
 
@@ -192,6 +194,47 @@ def test_the_explicit_generator_is_the_only_source_of_randomness() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first[1].numbers, again[1].numbers)
     assert not torch.equal(first[1].numbers, other[1].numbers)
+
+
+@pytest.mark.parametrize(
+    "corrupt", [Swap(0.3), Mask(0.4), Compose((Swap(0.5), Mask(0.1))), Compose(())]
+)
+@pytest.mark.parametrize("sides", ["both", "one"])
+def test_views_in_bfloat16_are_views_rounded_afterwards(corrupt: Corruption, sides: str) -> None:
+    rows = Rows(torch.randn(N, P, generator=generator(3)), table().codes)
+    of_dtype = [
+        TwoViews(rows, Layout.plain(P, Q), corrupt, N, generator(), sides=sides, dtype=dtype)
+        for dtype in (None, torch.bfloat16)
+    ]
+    for _ in range(3):
+        exact, rounded = (views(torch.arange(N)) for views in of_dtype)
+        assert torch.equal(exact.numbers.bfloat16(), rounded.numbers)
+        assert torch.equal(exact.codes, rounded.codes)
+
+
+@pytest.mark.parametrize("corrupt", [Noise(0.5), Compose((Swap(0.3), Noise(0.5)))])
+def test_what_computes_with_values_gets_them_exact(corrupt: Corruption) -> None:
+    views = TwoViews(table(), Layout.plain(P, Q), corrupt, N, generator(), dtype=torch.bfloat16)(
+        torch.arange(N)
+    )
+    assert views.numbers.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_exchanged_bits_are_exchanged_entries(dtype: torch.dtype) -> None:
+    unusual = torch.tensor([math.nan, math.inf, -math.inf, -0.0, 0.0, 1e-40, 3.0], dtype=dtype)
+    rows, others = (unusual[torch.randint(7, (50, 4), generator=generator(s))] for s in (0, 1))
+    codes = torch.randint(-5, 5, (50, 4), generator=generator(2), dtype=torch.int32)
+    chosen = torch.rand(50, 4, generator=generator(3)) < 0.5
+    for own, other in ((rows, others), (codes, codes.flip(0))):
+        exchanged, blanked = own.clone(), own.clone()
+        _exchange(exchanged, other, chosen)
+        _blank(blanked, chosen)
+        wanted = torch.where(chosen, other, own)
+        torch.testing.assert_close(exchanged, wanted, rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(exchanged == 0, wanted == 0)
+        wanted = own.masked_fill(chosen, 0)
+        torch.testing.assert_close(blanked, wanted, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

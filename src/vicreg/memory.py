@@ -91,6 +91,8 @@ def estimate_memory(
         network = build_network(table, config, seed=0)
     work = 2 * batch * network.largest_layer
     narrow = 2 if bfloat16_pays(torch.device("cpu"), work) else 4
+    # Views are made in bfloat16 where nothing is computed with them.
+    of_views = 4 if table.depth is not None or config.noise > 0 else narrow
     n_weights = sum(one.numel() for one in network.parameters() if one.requires_grad)
     n_set = sum(one.numel() for one in network.parameters() if not one.requires_grad)
     branches = len(network.encoders)
@@ -132,7 +134,7 @@ def estimate_memory(
     )
     return MemoryEstimate(
         table=n_rows * row,
-        views=4 * batch * row
+        views=4 * batch * (row // 4) * of_views
         + places
         + (blocks if config.block_share else 0)
         + thinned

@@ -56,10 +56,10 @@ class Rows:
         n = len(self) // 2
         return self.take(slice(0, n)), self.take(slice(n, None))
 
-    def empty(self, n_rows: int) -> Rows:
-        """So many rows of the same kind, on the same device, not filled."""
+    def empty(self, n_rows: int, dtype: torch.dtype | None = None) -> Rows:
+        """So many rows of the same kind, on the same device, not filled; numbers of a dtype."""
         return Rows(
-            self.numbers.new_empty(n_rows, self.numbers.shape[1]),
+            self.numbers.new_empty(n_rows, self.numbers.shape[1], dtype=dtype),
             self.codes.new_empty(n_rows, self.codes.shape[1]),
             None if self.depth is None else self.depth.new_empty(n_rows),
         )
@@ -81,7 +81,10 @@ class Rows:
 
     def fill(self, source: Rows, positions: Tensor) -> None:
         """Overwrite with the rows of another table at these positions."""
-        torch.index_select(source.numbers, 0, positions, out=self.numbers)
+        if self.numbers.dtype == source.numbers.dtype:
+            torch.index_select(source.numbers, 0, positions, out=self.numbers)
+        else:
+            self.numbers.copy_(source.numbers.index_select(0, positions))
         torch.index_select(source.codes, 0, positions, out=self.codes)
         if source.depth is not None and self.depth is not None:
             torch.index_select(source.depth, 0, positions, out=self.depth)

@@ -64,7 +64,7 @@ class PairedViews:
         All rows.
     layout, corrupt
         Of the first table.
-    batch_size, generator, sides, near, weights
+    batch_size, generator, sides, near, weights, dtype
         See :class:`vicreg.views.TwoViews`.
     second_layout, second_corrupt
         Of the second table.
@@ -83,6 +83,7 @@ class PairedViews:
         sides: str = "both",
         near: Partners | None = None,
         weights: Tensor | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         assert isinstance(table, PairedRows)
         self._views = [
@@ -95,6 +96,7 @@ class PairedViews:
                 sides=sides,
                 near=near,
                 weights=weights,
+                dtype=dtype,
             )
             for rows, own, corruption in (
                 (table.first, layout, corrupt),

@@ -97,6 +97,7 @@ class TrainingStep:
             sides=config.sides,
             near=near,
             weights=weights,
+            dtype=torch.bfloat16 if bfloat16 else None,
         )
         if weights is None:
             self._batches = permuted_batches(len(rows), config.batch_size, generator)
