@@ -22,7 +22,7 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from loss import plain_autograd
 from problems import seed_problem, small_problem
@@ -67,11 +67,7 @@ def step_in_one_graph(step: TrainingStep) -> Callable[[], object]:
 
     def run() -> None:
         total = graph(step._views(next(step._batches)))
-        step._optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if step._clip_norm:
-            nn.utils.clip_grad_norm_(step._parameters, step._clip_norm)
-        step._optimizer.step()
+        step._optimizer.step(total)
 
     return run
 

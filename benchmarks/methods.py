@@ -28,7 +28,7 @@ from vicreg.batches import permuted_batches
 from vicreg.companions import with_companions
 from vicreg.config import Config
 from vicreg.embedder import fit_embedder, held_out_rows
-from vicreg.optim import build_optimizer, set_rate, warmup_cosine
+from vicreg.optim import FlatOptimizer, warmup_cosine
 from vicreg.precision import fastest_float32
 from vicreg.sources import read, shuffle_columns
 from vicreg.table import TableEncoder
@@ -183,14 +183,14 @@ def _train(
     config: Config,
     generator: torch.Generator,
 ) -> None:
-    optimizer = build_optimizer(
+    optimizer = FlatOptimizer(
         module,
         config.optimizer,
         lr=config.lr,
         betas=config.betas,
         weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
     )
-    parameters = [parameter for parameter in module.parameters() if parameter.numel()]
     layout = embedder.table.layout
     if config.block_share:
         seed = generator.initial_seed()
@@ -220,17 +220,13 @@ def _train(
     module.train()
     for step in range(1, config.steps + 1):
         factor = warmup_cosine(step - 1, config.steps, config.warmup, constant=config.constant_lr)
-        set_rate(optimizer, config.lr * factor)
+        optimizer.set_rate(config.lr * factor)
         both = views(next(batches))
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
             loss = module(both)
         if not torch.isfinite(loss):
             raise DivergenceError(f"the loss became NaN or infinite at step {step}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        optimizer.step()
+        optimizer.step(loss)
         if not patience or (step % every and step != config.steps):
             continue
         module.eval()
@@ -243,6 +239,7 @@ def _train(
             worse += 1
             if worse >= patience:
                 break
+    optimizer.release()
     if patience:
         module.load_state_dict(weights)
     module.eval()

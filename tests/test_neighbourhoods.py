@@ -158,12 +158,13 @@ def test_a_model_of_before_has_none() -> None:
 def test_ctrl_c_keeps_what_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def interrupting(optimizer: torch.optim.Optimizer, rate: float) -> None:
-        calls.append(rate)
+    def interrupting(_step: int, _steps: int, warmup: float) -> float:
+        calls.append(warmup)
         if len(calls) == 3:
             raise KeyboardInterrupt
+        return 1.0
 
-    monkeypatch.setattr(vicreg.neighbourhoods, "set_rate", interrupting)
+    monkeypatch.setattr(vicreg.neighbourhoods, "warmup_cosine", interrupting)
     X = clumps(200, width=9).numpy()
     model = VICReg(n_components=160, hidden=(16,), steps=40, random_state=0)
     with pytest.warns(InterruptedWarning, match="interrupted after training"):

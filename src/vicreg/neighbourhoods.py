@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from vicreg.details import joint_moments
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, Neighbourhoods, Rows
-from vicreg.optim import build_optimizer, set_rate, warmup_cosine
+from vicreg.optim import FlatOptimizer, warmup_cosine
 from vicreg.precision import fastest_float32
 
 if TYPE_CHECKING:
@@ -168,8 +168,13 @@ def _trained(
         seed = torch.randint(2**31 - 1, (1,), generator=generator, device=device)
         torch.default_generator.manual_seed(int(seed))
         network = _Learner(width, hidden, n_components).to(device)
-    optimizer = build_optimizer(
-        network, "adamw", lr=RATE, betas=(0.9, 0.999), weight_decay=WEIGHT_DECAY
+    optimizer = FlatOptimizer(
+        network,
+        "adamw",
+        lr=RATE,
+        betas=(0.9, 0.999),
+        weight_decay=WEIGHT_DECAY,
+        clip_norm=LARGEST_GRADIENT,
     )
     pairs = min(PAIRS, n_rows)
 
@@ -179,15 +184,12 @@ def _trained(
     with fastest_float32(2 * pairs * hidden * max(width, n_components)):
         for step in range(steps):
             try:
-                set_rate(optimizer, RATE * warmup_cosine(step, steps, 0.1))
+                optimizer.set_rate(RATE * warmup_cosine(step, steps, 0.1))
                 at = draw(n_rows, pairs)
                 neighbours = near[at, draw(near.shape[1], pairs)]
                 one, other = network(units[torch.cat([at, neighbours])]).chunk(2)
                 loss = contrast(one, other, other[draw(pairs, OTHERS, pairs)])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-                optimizer.step()
+                optimizer.step(loss)
             except KeyboardInterrupt:
                 return network.eval(), False
     return network.eval(), True

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["LARS", "build_optimizer", "set_rate", "warmup_cosine"]
+__all__ = ["LARS", "FlatOptimizer", "warmup_cosine"]
 
 
 class LARS(torch.optim.Optimizer):
@@ -78,59 +78,122 @@ class LARS(torch.optim.Optimizer):
                 parameter.sub_(velocity, alpha=group["lr"])
 
 
-def build_optimizer(
-    network: nn.Module,
-    name: str,
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    captured_on: torch.device | None = None,
-) -> torch.optim.Optimizer:
-    """An optimiser over a network's parameters, weight decay on matrices only.
+class FlatOptimizer:
+    """An optimiser that takes all parameters of a network as one vector, and their gradients too.
+
+    Where layers are small, a step is the calls that make it up, and one by one every layer would
+    cost some at each of gradient, clipping and update. Weight decay is for matrices only.
 
     Parameters
     ----------
     network : nn.Module
+        Its trained parameters become parts of one vector until :meth:`release`.
     name : {"adamw", "adam", "lars"}
     lr, betas, weight_decay
         See :class:`vicreg.config.Config`.
+    clip_norm : float
+        Largest Euclidean norm of the gradient; what is longer is shortened to it. 0 for none.
     captured_on : torch.device, optional
-        The GPU on which updates will be recorded as a CUDA graph. The learning rate is then a
-        tensor, which a recorded update reads anew.
+        The GPU on which steps will be recorded as a CUDA graph. The learning rate is then a
+        tensor, which a recorded step reads anew. Not with LARS.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from vicreg.optim import FlatOptimizer
+    >>> network = nn.Linear(2, 1)
+    >>> before = network.weight.detach().clone()
+    >>> optimizer = FlatOptimizer(network, "adam", lr=0.1, betas=(0.9, 0.99), weight_decay=0.0)
+    >>> optimizer.step(network(torch.ones(3, 2)).sum())
+    >>> (before - network.weight.detach()).round(decimals=3)  # Adam's first step is the rate
+    tensor([[0.1000, 0.1000]])
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.numel()]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+        clip_norm: float = 0.0,
+        captured_on: torch.device | None = None,
+    ) -> None:
+        assert captured_on is None or name != "lars"
+        trained = [one for one in network.parameters() if one.requires_grad and one.numel()]
+        matrices = [one for one in trained if one.dim() > 1]
+        vectors = [one for one in trained if one.dim() <= 1]
+        self._parameters = [*matrices, *vectors]
+        self._clip_norm = clip_norm
+        values = torch.cat([one.detach().reshape(-1) for one in self._parameters])
+        self._gradient = torch.zeros_like(values)
+        place = 0
+        for one in self._parameters:
+            part = slice(place, place + one.numel())
+            one.data = values[part].view_as(one)
+            one.grad = self._gradient[part].view_as(one)
+            place = part.stop
+        groups = [matrices, vectors]
+        if name != "lars":  # which looks at every layer on its own
+            n_decayed = sum(one.numel() for one in matrices)
+            groups = []
+            for part in (slice(0, n_decayed), slice(n_decayed, None)):
+                joint = nn.Parameter(values[part])
+                joint.grad = self._gradient[part]
+                groups.append([joint])
+        decayed, others = groups
+        self._optimizer = _of_groups(
+            [
+                {"params": decayed, "weight_decay": weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            name,
+            lr=lr,
+            betas=betas,
+            captured_on=captured_on,
+        )
+
+    def set_rate(self, rate: float) -> None:
+        """Give all parameters a learning rate."""
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def step(self, loss: Tensor) -> None:
+        """Work out the gradient of a loss, clip it, and update the parameters."""
+        gradients = torch.autograd.grad(loss, self._parameters)
+        torch.cat([one.reshape(-1) for one in gradients], out=self._gradient)
+        if self._clip_norm:
+            norm = torch.linalg.vector_norm(self._gradient)
+            self._gradient.mul_((self._clip_norm / norm).clamp_(max=1.0))
+        self._optimizer.step()
+
+    def release(self) -> None:
+        """Give every parameter a memory of its own again, without a gradient."""
+        for one in self._parameters:
+            one.data = one.detach().clone()
+            one.grad = None
+
+
+def _of_groups(
+    groups: list[dict[str, Any]],
+    name: str,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    captured_on: torch.device | None,
+) -> torch.optim.Optimizer:
     if name == "lars":
-        assert captured_on is None
         return LARS(groups, lr, momentum=betas[0])
     kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
     if captured_on is None:
         return kind(groups, lr=lr, betas=betas, fused=True)
     rate = torch.tensor(lr, device=captured_on)
     return kind(groups, lr=rate, betas=betas, fused=True, capturable=True)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give all parameters of an optimiser a learning rate.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from vicreg.optim import set_rate
-    >>> optimizer = torch.optim.Adam([torch.zeros(1)], lr=torch.tensor(1.0))
-    >>> set_rate(optimizer, 0.5)
-    >>> optimizer.param_groups[0]["lr"]
-    tensor(0.5000)
-    """
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
 
 
 def warmup_cosine(step: int, steps: int, warmup: float, *, constant: bool = False) -> float:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from vicreg.batches import permuted_batches, weighted_batches
 from vicreg.loss import LossWeights, closed_form_loss
-from vicreg.optim import build_optimizer, set_rate
+from vicreg.optim import FlatOptimizer
 from vicreg.views import TwoViews
 
 if TYPE_CHECKING:
@@ -76,15 +75,15 @@ class TrainingStep:
     ) -> None:
         self.network = network
         self.weights = LossWeights(config.lam, config.mu, config.nu, config.gamma, config.eps)
-        self._lr, self._clip_norm, self._bfloat16 = config.lr, config.clip_norm, bfloat16
+        self._lr, self._bfloat16 = config.lr, bfloat16
         self._device = rows.numbers.device
-        self._parameters = [one for one in network.parameters() if one.numel()]
-        self._optimizer = build_optimizer(
+        self._optimizer = FlatOptimizer(
             network,
             config.optimizer,
             lr=config.lr,
             betas=config.betas,
             weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
             captured_on=self._device if capture else None,
         )
         self._captured = _Captured(self._update) if capture else None
@@ -108,7 +107,7 @@ class TrainingStep:
 
     def __call__(self, factor: float) -> None:
         """Take a step with ``factor`` times the peak learning rate."""
-        set_rate(self._optimizer, self._lr * factor)
+        self._optimizer.set_rate(self._lr * factor)
         views = self._views(next(self._batches))
         if self._captured is None:
             self._update(views)
@@ -126,12 +125,12 @@ class TrainingStep:
         ):
             z1, z2 = self.network(views)
         terms = closed_form_loss(z1, z2, self.weights)
-        self._optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()  # type: ignore[no-untyped-call]
-        if self._clip_norm:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
-        self._optimizer.step()
+        self._optimizer.step(terms.total)
         self._sums += torch.stack(terms).detach()
+
+    def finish(self) -> None:
+        """Leave the network as it is, with parameters of their own."""
+        self._optimizer.release()
 
     def mean_terms(self) -> tuple[float, float, float, float]:
         """Means of total, invariance, variance and covariance since they were last forgotten.

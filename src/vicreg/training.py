@@ -225,6 +225,7 @@ def train(
                     stacklevel=2,
                 )
                 break
+        take_step.finish()
         history.best_step = watch.settle(network, history)
     network.eval()
     ranks = [moment.effective_rank for moment in history.moments]
