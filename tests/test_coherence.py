@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsRegressor
 
 from vicreg import VICReg
-from vicreg.coherence import coherence
+from vicreg.coherence import coherence, fineness
 from vicreg.networks import Rows
-from vicreg.rules import COHERENT, by_coherence
+from vicreg.rules import COHERENT, LITTLE_NOISE, NOT_FINE, TENFOLD, by_coherence
 from vicreg.views import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NO_CODES = torch.zeros(400, 0, dtype=torch.int32)
 
 
-def of_numbers(numbers: torch.Tensor) -> float:
+def of_numbers(
+    numbers: torch.Tensor, measure: Callable[..., float] = coherence, seed: int = 0
+) -> float:
     rows = Rows(numbers, torch.zeros(len(numbers), 0, dtype=torch.int32))
-    generator = torch.Generator().manual_seed(0)
-    return coherence(rows, Layout.plain(numbers.shape[1]), [], generator)
+    generator = torch.Generator().manual_seed(seed)
+    return measure(rows, Layout.plain(numbers.shape[1]), [], generator)
+
+
+def mixed(sizes: list[float], seed: int = 0) -> torch.Tensor:
+    """Twelve columns that are mixtures of as many directions as there are sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(400, len(sizes), generator=generator) * torch.tensor(sizes)
+    return directions @ torch.randn(len(sizes), 12, generator=generator)
 
 
 def test_two_columns_are_what_a_neighbours_regression_tells() -> None:
@@ -64,6 +80,68 @@ def test_parts_of_one_column_do_not_tell_each_other() -> None:
 def test_a_single_column_and_constant_columns_have_none() -> None:
     assert of_numbers(torch.randn(20, 1)) == 0
     assert of_numbers(torch.zeros(20, 3)) == 0
+
+
+def test_two_columns_are_fine_by_as_much_as_a_regression_says() -> None:
+    # Of a single direction flat and sharp are the same space, whose neighbours tell the same.
+    assert of_numbers(mixed([1.0]), fineness) == 0
+    # Of two in each half: the space is made by scikit-learn, and told by its neighbours.
+    numbers = mixed([5.0, 1.0])[:, :4].double()
+    wanted = []
+    for half in itertools.combinations(range(4), 2):
+        rest = [place for place in range(4) if place not in half]
+        known, asked = (PCA(whiten=True).fit(numbers[:, list(chosen)]) for chosen in (half, rest))
+        target = asked.transform(numbers[:, rest])
+        told = []
+        for power in (0.25, 2.0):
+            size = known.explained_variance_ ** (power / 2)
+            space = known.transform(numbers[:, list(half)]) * size
+            others = KNeighborsRegressor(10).fit(space, target)
+            near = others.kneighbors(return_distance=False)  # without the row itself
+            told.append(1 - ((target[near].mean(axis=1) - target) ** 2).sum() / (target**2).sum())
+        wanted.append(told[0] - told[1])
+    found = of_numbers(numbers.float(), fineness)
+    assert min(wanted) - 1e-4 <= found <= max(wanted) + 1e-4
+    assert min(wanted) < max(wanted)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_small_directions_that_tell_make_a_table_fine_and_noise_does_not(seed: int) -> None:
+    noise = torch.randn(400, 12, generator=torch.Generator().manual_seed(seed))
+    assert of_numbers(mixed([10.0, 1.0, 1.0], seed), fineness, seed) > 0.1
+    assert abs(of_numbers(mixed([10.0], seed) + noise, fineness, seed)) < NOT_FINE
+    assert abs(of_numbers(noise, fineness, seed)) < NOT_FINE
+
+
+def test_fineness_does_not_depend_on_units_or_places_of_a_table() -> None:
+    numbers = mixed([4.0, 2.0, 1.0])
+    assert of_numbers(100 * numbers + 7, fineness) == pytest.approx(
+        of_numbers(numbers, fineness), abs=2e-3
+    )
+
+
+def test_more_columns_than_rows_are_the_same_space_by_the_smaller_product() -> None:
+    numbers = mixed([4.0, 2.0, 1.0])[:30]
+    wide = numbers.repeat(1, 10) / 10**0.5  # ten copies are one column of their size
+    layout = Layout(
+        12, torch.arange(12).repeat(10), torch.zeros(0, dtype=torch.int64), torch.ones(120)
+    )
+    no_codes = torch.zeros(30, 0, dtype=torch.int32)
+    found = fineness(Rows(wide, no_codes), layout, [], torch.Generator().manual_seed(0))
+    assert found == pytest.approx(of_numbers(numbers, fineness), abs=2e-3)
+
+
+def test_a_single_column_and_constant_columns_are_not_fine() -> None:
+    assert of_numbers(torch.randn(20, 1), fineness) == 0
+    assert of_numbers(torch.zeros(20, 3), fineness) == 0
+
+
+def test_noise_falls_with_fineness_and_is_for_coherent_tables_alone() -> None:
+    noise = [by_coherence(0.9, 0.5, fine).spectrum for fine in (-1.0, 0.0, NOT_FINE)]
+    assert noise == [LITTLE_NOISE] * 3
+    tenth = by_coherence(0.9, 0.5, NOT_FINE + TENFOLD).spectrum
+    assert tenth == pytest.approx(LITTLE_NOISE / 10)
+    assert by_coherence(0.1, 0.5, 0.5).spectrum == by_coherence(0.1, 0.5).spectrum
 
 
 @pytest.mark.parametrize("swap", [0.0, 0.3, 0.5, 1.0])

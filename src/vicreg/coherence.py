@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 
     from vicreg.views import Layout
 
-__all__ = ["coherence"]
+__all__ = ["coherence", "fineness"]
 
 NEIGHBOURS = 10
 MOST_ROWS = 1000
 REPEATS = 16
+#: Halves for the fineness, each of which takes two decompositions.
+FEWER_REPEATS = 8
+#: What variances are raised to in the flat space, and in the sharp one.
+FLAT, SHARP = 0.25, 2.0
+#: Least share of the largest variance that a direction must have, to be one.
+LEAST_VARIANCE = 1e-4
 
 
 def coherence(
@@ -63,24 +69,102 @@ def coherence(
     >>> coherence(Rows(others, none), Layout.plain(6), [], generator) < 0.1
     True
     """
-    device = rows.numbers.device
-    if layout.n_columns < 2:
-        return 0.0
     rows = rows.sample(MOST_ROWS, generator)
     found = []
     for _ in range(REPEATS):
-        column = torch.randperm(layout.n_columns, device=device, generator=generator)
-        first = column < layout.n_columns // 2
-        known, known_cardinalities = _half(rows, layout, cardinalities, first)
-        near = near_rows(known, known_cardinalities, NEIGHBOURS, generator)
-        asked = dense(*_half(rows, layout, cardinalities, ~first))
-        told = torch.zeros_like(asked)
-        for others in near.T:  # one by one: all at once would take ten tables of memory
-            told += asked[others]
-        error = (told / near.shape[1] - asked).square().sum()
-        variance = (asked - asked.mean(dim=0)).square().sum()
-        found.append(1 - error / variance if variance > 0 else torch.zeros_like(error))
-    return float(torch.stack(found).mean())
+        known, asked = _two_halves(rows, layout, cardinalities, generator)
+        if not (len(known.T) and len(asked.T)):
+            return 0.0
+        found.append(_told(known, asked, generator))
+    return sum(found) / REPEATS
+
+
+def fineness(
+    rows: Rows, layout: Layout, cardinalities: Sequence[int], generator: torch.Generator
+) -> float:
+    """How much better neighbours tell a table where its spectrum is flat than where it is sharp.
+
+    As :func:`coherence`, but what is told is the principal components of the other half, each with
+    the same weight; and what is asked for is the difference between two spaces, the first half with
+    its variances raised to the power of 1/4, and to the power of 2. The larger it is, the more the
+    small directions of a table tell that its large ones do not.
+
+    Parameters
+    ----------
+    rows, layout, cardinalities, generator
+        As of :func:`coherence`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.coherence import fineness
+    >>> from vicreg.networks import Rows
+    >>> from vicreg.views import Layout
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> size = torch.tensor([10.0, 1.0, 1.0])  # one large direction, and two small ones
+    >>> directions = size * torch.randn(500, 3, generator=generator)
+    >>> none = torch.zeros(500, 0, dtype=torch.int32)
+    >>> columns = directions @ torch.randn(3, 12, generator=generator)
+    >>> fineness(Rows(columns, none), Layout.plain(12), [], generator) > 0.1
+    True
+    >>> noise = torch.randn(500, 12, generator=generator)
+    >>> columns = directions[:, :1] + noise  # one large direction, and nothing else
+    >>> fineness(Rows(columns, none), Layout.plain(12), [], generator) < 0.02
+    True
+    """
+    rows = rows.sample(MOST_ROWS, generator)
+    found = []
+    for _ in range(FEWER_REPEATS):
+        known, asked = _two_halves(rows, layout, cardinalities, generator)
+        if not (len(known.T) and len(asked.T)):
+            return 0.0
+        components, variances = _whitened(known)
+        whitened, _ = _whitened(asked)
+        flat, sharp = (
+            _told(components * variances.pow(power / 2), whitened, generator)
+            for power in (FLAT, SHARP)
+        )
+        found.append(flat - sharp)
+    return sum(found) / FEWER_REPEATS
+
+
+def _told(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:
+    """Share of the variance of one space (n, p) that a row's neighbours in another (n, q) tell."""
+    no_codes = torch.zeros(len(known), 0, dtype=torch.int32, device=known.device)
+    near = near_rows(Rows(known, no_codes), [], NEIGHBOURS, generator)
+    told = torch.zeros_like(asked)
+    for others in near.T:  # one by one: all at once would take ten tables of memory
+        told += asked[others]
+    error = (told / near.shape[1] - asked).square().sum()
+    variance = (asked - asked.mean(dim=0)).square().sum()
+    return float(1 - error / variance) if variance > 0 else 0.0
+
+
+def _whitened(space: Tensor) -> tuple[Tensor, Tensor]:
+    """Principal components (n, k) of a space (n, p), all of one size, and their variances (k,)."""
+    centred = (space - space.mean(dim=0)).double()
+    n_rows, width = centred.shape
+    # The smaller of the two products has all that is needed.
+    if width <= n_rows:
+        variances, directions = torch.linalg.eigh(centred.T @ centred)
+    else:
+        variances, directions = torch.linalg.eigh(centred @ centred.T)
+    kept = variances > LEAST_VARIANCE * variances[-1:]
+    variances, components = variances[kept], directions[:, kept]
+    if width <= n_rows:
+        components = centred @ components / variances.sqrt()
+    return components.to(space.dtype), (variances / variances[-1:]).to(space.dtype)
+
+
+def _two_halves(
+    rows: Rows, layout: Layout, cardinalities: Sequence[int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """One half of a table's columns, drawn at random, and the other, with codes as columns."""
+    device = rows.numbers.device
+    column = torch.randperm(layout.n_columns, device=device, generator=generator)
+    first = column < layout.n_columns // 2
+    one, other = (dense(*_half(rows, layout, cardinalities, chosen)) for chosen in (first, ~first))
+    return one, other
 
 
 def _half(

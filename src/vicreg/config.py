@@ -49,7 +49,8 @@ class Config:
     spectrum
         What becomes of the variances along the learnt components' principal directions after
         training: ``"learnt"`` leaves them; a number is the level of the noise, in units of the mean
-        variance, see :mod:`vicreg.spectrum`; ``"auto"`` follows from the columns' coherence.
+        variance, see :mod:`vicreg.spectrum`; ``"auto"`` follows from the columns' coherence
+        and the table's fineness.
     skip
         Add a linear map from the input straight to the learnt components.
     batch_norm

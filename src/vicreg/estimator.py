@@ -69,8 +69,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         What becomes of the variances along the learnt components' principal directions after
         training. ``"learnt"`` leaves them. A number is the level of the noise, in units of the mean
         variance: directions above it come nearer to each other, those below it count less in
-        distances. ``"auto"`` takes 0.2 where columns tell much about each other, as pixels do, and
-        6 elsewhere, see :mod:`vicreg.spectrum`.
+        distances. ``"auto"`` takes 0.2 or less where columns tell much about each other, as pixels
+        do, the less the more the table's small directions tell; and 6 elsewhere, see
+        :mod:`vicreg.spectrum`.
     skip : bool
         Add a linear map from the input straight to the learnt components.
     batch_norm : bool

@@ -2,8 +2,11 @@
 
 Where columns are coherent (:mod:`vicreg.coherence`), distances of the table itself mean much, and
 a light corruption of both views keeps them. Where they go their own ways, a row learnt from half of
-its entries, beside the whole row, makes better distances. What becomes of the learnt components'
-spectrum, and why, is in :mod:`vicreg.spectrum`.
+its entries, beside the whole row, makes better distances.
+
+What becomes of the learnt components' spectrum, and why, is in :mod:`vicreg.spectrum`. Where
+columns are coherent it depends on the table's fineness: the more its small directions tell, the
+less of the learnt components is taken for noise.
 
 The rules are for tables of numbers and categories. Counts are thinned, and of the second view some
 are masked, which says less that is wrong than another row's counts would. In pairs of tables, whose
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from vicreg.coherence import coherence
+from vicreg.coherence import coherence, fineness
 from vicreg.precision import fastest_float32
 
 if TYPE_CHECKING:
@@ -33,8 +36,12 @@ __all__ = ["Rule", "auto_values", "by_coherence"]
 
 #: Coherence from which columns are called coherent.
 COHERENT = 0.5
-#: Level of the spectrum's noise where they are, and where they are not.
+#: Level of the spectrum's noise where they are and their small directions tell nothing, and where
+#: columns are not coherent.
 LITTLE_NOISE, MUCH_NOISE = 0.2, 6.0
+#: Fineness up to which small directions are taken to tell nothing, and what more of it divides the
+#: noise by ten.
+NOT_FINE, TENFOLD = 0.045, 0.01
 #: The same of counts, whatever their coherence.
 NOISE_OF_COUNTS = 3.0
 #: Of counts, what is masked, in units of what is swapped elsewhere.
@@ -90,8 +97,10 @@ def auto_values(
     else:
         with fastest_float32(math.inf):
             own = torch.Generator(rows.numbers.device).manual_seed(seed)
-            of_table = coherence(rows, layout, tables[0].cardinalities, own)
-        rule = by_coherence(of_table, config.swap)
+            told = rows, layout, tables[0].cardinalities, own
+            of_table = coherence(*told)
+            matters = of_table >= COHERENT and "spectrum" in asked
+            rule = by_coherence(of_table, config.swap, fineness(*told) if matters else 0.0)
     found |= {name: getattr(rule, name) for name in asked}
     if "sides" in asked:
         found["swap"] = rule.swap
@@ -106,8 +115,8 @@ class Rule(NamedTuple):
     spectrum: float | Literal["learnt"]
 
 
-def by_coherence(of_table: float, swap: float) -> Rule:
-    """What the views and the spectrum are to be, by a table's coherence.
+def by_coherence(of_table: float, swap: float, fine: float = 0.0) -> Rule:
+    """What the views and the spectrum are to be, by a table's coherence and fineness.
 
     ``swap`` is the share of the entries in which the views are to differ.
 
@@ -116,12 +125,15 @@ def by_coherence(of_table: float, swap: float) -> Rule:
     >>> from vicreg.rules import by_coherence
     >>> by_coherence(0.1, 0.5)
     Rule(sides='one', swap=0.5, spectrum=6.0)
-    >>> by_coherence(0.9, 0.51)
+    >>> by_coherence(0.9, 0.51, 0.03)
     Rule(sides='both', swap=0.3, spectrum=0.2)
+    >>> by_coherence(0.9, 0.51, 0.065)
+    Rule(sides='both', swap=0.3, spectrum=0.002)
     """
     if of_table < COHERENT:
         return Rule("one", swap, spectrum=MUCH_NOISE)
-    return Rule(*both_sides(swap), spectrum=LITTLE_NOISE)
+    noise = LITTLE_NOISE * 10 ** -(max(0.0, fine - NOT_FINE) / TENFOLD)
+    return Rule(*both_sides(swap), spectrum=round(noise, 6))
 
 
 def both_sides(swap: float) -> tuple[Literal["both"], float]:

@@ -9,8 +9,9 @@ ones, and the least ones are noise. So a direction's variance w becomes
 with n the level of the noise: the root brings directions above it nearer to each other, and
 Wiener's weights, the share of w that is not noise, quieten those below it.
 
-In a table whose columns say the same thing many times there is little noise to quieten, and where
-columns go their own ways there is much. docs/quality.md has the measurements.
+In a table whose columns say the same thing many times there is little noise to quieten, and less
+still where its small directions tell much of each other; where columns go their own ways there is
+much. docs/quality.md has the measurements.
 
 Source: Wiener, "Extrapolation, Interpolation, and Smoothing of Stationary Time Series", 1949, for
 the weights; the root and the square are this package's own.
