@@ -111,6 +111,7 @@ DEFAULT_SPACE: Space = {
     "n_components": Range(32, 512, log=True),
     "detail_share": Choice(("auto", 0.0, 0.25, 0.5)),
     "neighbourhood_scale": Range(0.0, 2.5),
+    "spectrum": Choice(("auto", 0.0, 0.2, 1.0, 6.0)),
     "hidden_width": Range(64, 512, log=True),
     "hidden_depth": Range(0, 2),
     "projector_width": Range(64, 512, log=True),
