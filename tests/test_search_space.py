@@ -56,6 +56,17 @@ def test_a_space_without_the_default_gets_the_nearest_point() -> None:
     assert (values["lam"], values["skip"], values["n_components"]) == (50, False, 16)
 
 
+def test_only_what_is_named_is_searched_if_asked_for() -> None:
+    space, fixed = search_space({"spectrum": ["auto", 0.0], "steps": 50}, {"lam": 9.0}, only=True)
+    assert space == {"spectrum": Choice(("auto", 0.0))}
+    assert fixed == {"steps": 50, "lam": 9.0}
+    document = as_document(space, fixed)
+    assert search_space(document["searched"], document["fixed"], only=True) == (space, fixed)
+    for nothing in ({}, {"lam": 3.0}):
+        with pytest.raises(ValueError, match="only what space names is searched"):
+            search_space(nothing, only=True)
+
+
 def test_a_document_makes_the_same_space_again() -> None:
     space, fixed = search_space({"lam": Range(1, 2), "swap": Range(0, 0.5)}, {"hidden": (8,)})
     document = as_document(space, fixed)

@@ -19,6 +19,7 @@ import optuna
 import polars as pl
 import pytest
 import scipy.sparse
+import torch
 from sklearn.datasets import load_digits, load_wine
 
 from vicreg import InterruptedWarning, TuningResult, VICReg, tune
@@ -99,6 +100,44 @@ def test_without_labels_the_search_needs_none() -> None:
     found = tune(X, n_trials=2, space=SMALL, random_state=0, finalists=0)
     assert found.objectives == ("seed_agreement",)
     assert all(trial["seed_agreement"] is not None for trial in found.trials)
+
+
+def test_shapes_alone_are_searched_on_one_trained_network_and_none_is_pruned() -> None:
+    one, two = (
+        tune(
+            X,
+            Y,
+            n_trials=5,
+            space={"spectrum": ["auto", 0.0, 6.0], "neighbourhood_scale": [0.25, 1.0]},
+            only=True,
+            fixed={"steps": 30, "n_components": 160, "hidden": (16,), "projector": (16,)},
+            objective="knn",
+            sampler="random",
+            random_state=0,
+            finalists=0,
+            n_workers=workers,
+            n_threads=1,
+        )
+        for workers in (1, 2)
+    )
+    for found in (one, two):
+        assert [trial["state"] for trial in found.trials] == ["complete"] * 5
+        assert found.trials[0]["spectrum"] == "auto"
+    assert one.trials[0]["knn"] == pytest.approx(two.trials[0]["knn"])
+    settings = [trial.user_attrs["settings"] for trial in one.study.trials]
+    assert {frozenset(one) for one in settings} == {
+        frozenset(
+            ("spectrum", "neighbourhood_scale", "steps", "n_components", "hidden", "projector")
+        )
+    }
+    # What was trained is the same bits in all of them: they differ in what followed.
+    network = [
+        VICReg(**{**each, "hidden": (16,), "projector": (16,)}, random_state=0, n_threads=1)
+        .fit(X)
+        .embedder_.network.state_dict()["encoders.0.first.weight"]
+        for each in settings[:2]
+    ]
+    assert torch.equal(*network)
 
 
 def test_sparse_tables_and_frames_go_to_workers_as_they_are() -> None:

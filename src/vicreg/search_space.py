@@ -11,7 +11,16 @@ from typing import Any, Protocol, TypeAlias
 
 from vicreg.config import Config
 
-__all__ = ["DEFAULT_SPACE", "Choice", "Range", "Space", "Suggester", "search_space", "settings_of"]
+__all__ = [
+    "AFTER_TRAINING",
+    "DEFAULT_SPACE",
+    "Choice",
+    "Range",
+    "Space",
+    "Suggester",
+    "search_space",
+    "settings_of",
+]
 
 Value: TypeAlias = "bool | int | float | str"
 
@@ -129,8 +138,15 @@ DEFAULT_SPACE: Space = {
 }
 
 
+#: What follows training: trials that differ in these alone train the same network.
+AFTER_TRAINING = frozenset({"spectrum", "neighbourhood_scale", "detail_scale"})
+
+
 def search_space(
-    given: Mapping[str, object] | None = None, fixed: Mapping[str, object] | None = None
+    given: Mapping[str, object] | None = None,
+    fixed: Mapping[str, object] | None = None,
+    *,
+    only: bool = False,
 ) -> tuple[Space, dict[str, Any]]:
     """The space that is searched, and the arguments that are fixed.
 
@@ -142,6 +158,8 @@ def search_space(
         default space's; a plain number, text or truth value fixes the argument.
     fixed : mapping, optional
         Arguments of :class:`vicreg.VICReg` that all trials have; they leave the space.
+    only : bool
+        Search what is given and nothing else; all other arguments have their defaults.
 
     Returns
     -------
@@ -160,8 +178,10 @@ def search_space(
     >>> space, fixed = search_space({"lam": {"low": 1, "high": 25}, "steps": 300, "skip": [True]})
     >>> space["lam"], fixed["steps"], "steps" in space
     (Range(low=1, high=25, log=False), 300, False)
+    >>> list(search_space({"spectrum": [0.0, 0.2, 1.0]}, only=True)[0])
+    ['spectrum']
     """
-    space = dict(DEFAULT_SPACE)
+    space = {} if only else dict(DEFAULT_SPACE)
     kept: dict[str, Any] = dict(fixed or {})
     for name, entry in (given or {}).items():
         _known(name)
@@ -185,7 +205,10 @@ def search_space(
             for part in parts:
                 space.pop(part, None)
     if not space:
-        raise ValueError("space: every argument is fixed, so there is nothing to search")
+        reason = "every argument is fixed"
+        if only:
+            reason = "only what space names is searched, and it names nothing to search"
+        raise ValueError(f"space: {reason}, so there is nothing to search")
     for name, domain in space.items():
         _check_bounds(name, domain, kept)
     return space, kept

@@ -14,7 +14,14 @@ from vicreg import __version__
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
-from vicreg.search_space import as_document, draw, search_space, settings_of, values_of
+from vicreg.search_space import (
+    AFTER_TRAINING,
+    as_document,
+    draw,
+    search_space,
+    settings_of,
+    values_of,
+)
 from vicreg.studies import (
     OWNER,
     give_back,
@@ -85,6 +92,7 @@ def plan(
     seed: int,
     device: str,
     prune: bool,
+    only: bool = False,
     data: dict[str, Any] | None = None,
 ) -> Plan:
     """Check everything that can be checked before the first trial; ``data`` is known already."""
@@ -98,7 +106,9 @@ def plan(
         objective = DEFAULT_WITHOUT if labels is None else DEFAULT_WITH_LABELS
     names = (objective,) if isinstance(objective, str) else tuple(objective)
     chosen = objectives_named(names, labelled=labels is not None)
-    searched, kept = search_space(space, fixed)
+    searched, kept = search_space(space, fixed, only=only)
+    # Half-trained, trials that differ in what follows are all alike: there is nothing to prune by.
+    prune = prune and not AFTER_TRAINING.issuperset(searched)
     bench = Bench(source, labels, seed=seed)
     if any("blind" in one.fits for one in chosen):
         _ = bench.hidden  # refuses a table of too few columns

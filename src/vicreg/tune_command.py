@@ -69,7 +69,7 @@ def tune(
         float | None,
         Parameter(
             help="A winner must be above the default by this many deviations of all scores. "
-            "[default: 0 with labels, 2 without]"
+            "[default: 0 with labels, 3 without]"
         ),
     ] = None,
     space: Annotated[
@@ -83,6 +83,9 @@ def tune(
             help="NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, in place of the default's.",
         ),
     ] = None,
+    only: Annotated[
+        bool, Parameter(negative=(), help="Search what --search and --space name, nothing else.")
+    ] = False,
     watch: Annotated[
         Path | None, Parameter(help="HTML file that is rewritten while the search runs.")
     ] = None,
@@ -130,6 +133,7 @@ def tune(
             n_trials=trials,
             objective=objective,
             space=asked,
+            only=only,
             fixed={**preset(preset_name), **_given(options)},
             storage=storage,
             study_name=study_name,

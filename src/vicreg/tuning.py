@@ -56,6 +56,7 @@ def tune(
     objective: str | Sequence[str] | None = None,
     space: Mapping[str, object] | None = None,
     fixed: Mapping[str, object] | None = None,
+    only: bool = False,
     storage: str | Path | None = None,
     study_name: str = "vicreg",
     timeout: float | None = None,
@@ -93,6 +94,8 @@ def tune(
         :func:`vicreg.search_space.search_space`.
     fixed : mapping, optional
         Arguments of :class:`vicreg.VICReg` that all trials have.
+    only : bool
+        Search what ``space`` names and nothing else.
     storage : str or path, optional
         A journal file, made or resumed, or a database URL; by default the study is in memory.
     study_name : str
@@ -170,6 +173,7 @@ def tune(
         labels,
         objective=objective,
         space=space,
+        only=only,
         fixed=fixed,
         seed=seed,
         device=device,

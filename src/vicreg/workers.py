@@ -166,6 +166,7 @@ def main(folder: Path) -> None:
         np.load(labels, allow_pickle=False) if labels.exists() else None,
         objective=job["objectives"],
         space=job["space"]["searched"],
+        only=True,
         fixed={
             name: tuple(value) if isinstance(value, list) else value
             for name, value in job["space"]["fixed"].items()
