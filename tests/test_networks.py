@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -52,6 +55,37 @@ def test_gradient_reaches_every_parameter() -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"hidden": []},
+        {"hidden": [], "final_relu": True},
+        {"hidden": [8], "skip": True, "n_neighbourhood": 3, "n_details": 4, "shaped": True},
+        {"hidden": [8, 6], "final_relu": True, "n_details": 4, "n_waves": 7},
+        {"hidden": [8, 6], "batch_norm": False, "skip": True},
+    ],
+)
+def test_a_folded_network_is_the_same_map_and_leaves_the_other_as_it_was(
+    layers: dict[str, Any],
+) -> None:
+    torch.manual_seed(0)
+    network = JointEmbedding([Encoder(3, [4, 2], n_components=5, **layers)], [projector(5, [6])])
+    for name, parameter in network.named_parameters():
+        if "details" in name or "neighbourhoods" in name:
+            nn.init.normal_(parameter)
+    for _ in range(5):
+        network(rows_of(80, 3, [4, 2]))  # the norms learn means and variances
+    network.eval()
+    before = copy.deepcopy(network.state_dict())
+    rows = rows_of(50, 3, [4, 2])
+    with torch.no_grad():
+        folded = network.folded()
+        torch.testing.assert_close(folded.embed(rows), network.embed(rows), rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(module, nn.BatchNorm1d) for module in folded.encoders.modules())
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def seed_network() -> JointEmbedding:

@@ -40,7 +40,10 @@ def embed(network: JointEmbedding, rows: Rows) -> Tensor:
     if network.training:
         network.eval()
     with fastest_float32(math.inf):
-        if not _places_are_alike(network, rows):
+        folded = network.folded()
+        if _places_are_alike(network, folded, rows):
+            network = folded
+        else:
             network = copy.deepcopy(network).double()
             rows = Rows(rows.numbers.double(), rows.codes)
         block = rows.empty(BLOCK)
@@ -54,7 +57,7 @@ def embed(network: JointEmbedding, rows: Rows) -> Tensor:
     return torch.cat(outputs)
 
 
-def _places_are_alike(network: JointEmbedding, rows: Rows) -> bool:
+def _places_are_alike(network: JointEmbedding, folded: JointEmbedding, rows: Rows) -> bool:
     """Whether a row's embedding does not depend, to the bit, on its place in a block.
 
     This is a matter of shapes, not of values: the order in which products are added up. Where it
@@ -69,7 +72,7 @@ def _places_are_alike(network: JointEmbedding, rows: Rows) -> bool:
         block = rows.empty(BLOCK)
         block.numbers.copy_(numbers[places])
         block.codes.zero_()
-        embedded = network.embed(block)
+        embedded = folded.embed(block)
         first = torch.stack([(places == one).nonzero()[0, 0] for one in range(WITNESSES)])
         known[key] = torch.equal(embedded, embedded[first[places]])
     return known[key]

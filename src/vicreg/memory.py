@@ -148,6 +148,7 @@ def estimate_memory(
         else 0,
         encoding=in_block * 8 * 3,  # float64, and two steps towards its moments
         transform=n_rows * config.n_components * 4
+        + (n_weights + n_set) * 4  # a copy without normalisation
         + in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
         + BLOCK * row

@@ -17,6 +17,7 @@ has it); Sainburg, McInnes, Gentner, "Parametric UMAP embeddings", Neural Comput
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from vicreg.details import joint_moments
 from vicreg.neighbours import near_rows
-from vicreg.networks import Encoder, Neighbourhoods, Rows
+from vicreg.networks import Encoder, Neighbourhoods, Rows, fold_norm
 from vicreg.optim import FlatOptimizer, warmup_cosine
 from vicreg.precision import fastest_float32
 
@@ -198,12 +199,10 @@ def _trained(
 @torch.no_grad()
 def _fold(trained: _Learner, into: Neighbourhoods, mean: Tensor, unit: Tensor) -> None:
     """Two linear maps of plain components in the place of what was trained on centred units."""
-    first, norm = trained.first, trained.norm
-    assert norm.running_var is not None
-    assert norm.running_mean is not None
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    weight = factor.unsqueeze(1) * first.weight / unit
+    first = copy.deepcopy(trained.first)
+    fold_norm(first, trained.norm)
+    weight = first.weight / unit
     into.first.weight.copy_(weight)
-    into.first.bias.copy_(factor * (first.bias - norm.running_mean) + norm.bias - weight @ mean)
+    into.first.bias.copy_(first.bias - weight @ mean)
     into.last.weight.copy_(trained.last.weight)
     into.last.bias.copy_(trained.last.bias)

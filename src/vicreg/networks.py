@@ -6,6 +6,7 @@ batch normalisation, ReLU; the last layer linear), table 5 (networks that do not
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = [
     "Neighbourhoods",
     "Rows",
     "TableLinear",
+    "fold_norm",
     "projector",
 ]
 
@@ -362,6 +364,21 @@ class Encoder(nn.Module):
             parts.append(self.details(rows, hidden, learnt))
         return torch.cat(parts, dim=1) if len(parts) > 1 else shaped
 
+    def folded(self) -> Encoder:
+        """A copy for embedding alone: batch normalisation is part of the linear maps before it."""
+        copied = copy.deepcopy(self)
+        linear: TableLinear | nn.Linear = copied.first
+        for place, layer in enumerate(copied.rest):
+            if isinstance(layer, nn.BatchNorm1d):
+                fold_norm(linear, layer)
+                copied.rest[place] = nn.Identity()
+            elif isinstance(layer, nn.ReLU):
+                copied.rest[place] = nn.ReLU(inplace=True)
+            else:
+                assert isinstance(layer, nn.Linear)
+                linear = layer
+        return copied
+
     def shaped(self, learnt: Tensor) -> Tensor:
         """The learnt components (n, k) as an embedding has them."""
         return learnt if self.shape is None else learnt @ self.shape
@@ -371,6 +388,33 @@ class Encoder(nn.Module):
         for layer in list(self.rest)[self._after_hidden :]:
             learnt = layer(learnt)
         return learnt if self.skip is None else learnt + self.skip(rows)
+
+
+@torch.no_grad()
+def fold_norm(linear: TableLinear | nn.Linear, norm: nn.BatchNorm1d) -> None:
+    """Make a linear map the same as itself with batch normalisation behind it, in evaluation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from vicreg.networks import fold_norm
+    >>> linear, norm = nn.Linear(3, 2), nn.BatchNorm1d(2)
+    >>> rows = torch.randn(50, 3)
+    >>> _ = norm(linear(rows))  # in training: the norm learns mean and variance
+    >>> wanted = norm.eval()(linear(rows))
+    >>> fold_norm(linear, norm)
+    >>> torch.allclose(linear(rows), wanted, atol=1e-6)
+    True
+    """
+    assert linear.bias is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    linear.weight.mul_(factor.unsqueeze(1))
+    linear.bias.sub_(norm.running_mean).mul_(factor).add_(norm.bias)
+    if isinstance(linear, TableLinear):
+        linear.codes.mul_(factor)
 
 
 def projector(
@@ -445,6 +489,15 @@ class JointEmbedding(nn.Module):
     def embed(self, rows: Rows) -> Tensor:
         """Embedding of rows (n, k + m + r): the same, with neighbourhoods and details."""
         return _mean([encoder.embed(rows) for encoder in self._encoders])
+
+    def folded(self) -> JointEmbedding:
+        """The same for embedding alone, see :meth:`Encoder.folded`."""
+        other = copy.copy(self)
+        other._modules = {
+            **self._modules,
+            "encoders": nn.ModuleList(encoder.folded() for encoder in self._encoders),
+        }
+        return other
 
     @property
     def _encoders(self) -> list[Encoder]:
