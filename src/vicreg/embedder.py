@@ -14,7 +14,7 @@ import torch
 
 from vicreg.companions import with_companions
 from vicreg.details import fit_details
-from vicreg.inference import BLOCK, embed
+from vicreg.inference import BLOCK, Inference
 from vicreg.neighbourhoods import fit_neighbourhoods
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
@@ -109,10 +109,11 @@ class Embedder:
         device = next(network.parameters()).device
         shape = source.shape[0], self.config.n_components
         embedding = np.empty(shape, dtype=np.float32)
+        embed = Inference(network)
         with _threads(self.n_threads):
             for start, part in blocks(source, least_rows=BLOCK):
                 rows = table.transform(part, first_row=first_row + start).to(device)
-                embedding[start : start + len(rows)] = embed(network, rows).cpu().numpy()
+                embedding[start : start + len(rows)] = embed(rows).cpu().numpy()
         return embedding
 
 

@@ -16,7 +16,7 @@ from vicreg.precision import fastest_float32
 if TYPE_CHECKING:
     from vicreg.networks import JointEmbedding
 
-__all__ = ["BLOCK", "embed"]
+__all__ = ["BLOCK", "Inference", "embed"]
 
 #: Rows of a block.
 BLOCK = 1024
@@ -29,6 +29,11 @@ _found: WeakKeyDictionary[nn.Module, dict[tuple[int, str], bool]] = WeakKeyDicti
 
 @torch.no_grad()
 def embed(network: JointEmbedding, rows: Rows) -> Tensor:
+    """Embeddings of rows (n, k), see :class:`Inference`."""
+    return Inference(network)(rows)
+
+
+class Inference:
     """Embeddings of rows (n, k), in blocks of one fixed size.
 
     A matrix product may round a row differently in a larger or smaller matrix. Every block has the
@@ -36,25 +41,37 @@ def embed(network: JointEmbedding, rows: Rows) -> Tensor:
     its place within the block. Whether it does is tried for a network's shapes before its first
     block: some libraries take the last rows or columns of some shapes by other instructions. There
     the products are done in float64, whose rounding is gone in float32; it takes longer.
+
+    Parameters
+    ----------
+    network : JointEmbedding
+        Left in evaluation mode. What is done to it later is not seen here.
     """
-    if network.training:
-        network.eval()
-    with fastest_float32(math.inf):
-        folded = network.folded()
-        if _places_are_alike(network, folded, rows):
-            network = folded
-        else:
-            network = copy.deepcopy(network).double()
-            rows = Rows(rows.numbers.double(), rows.codes)
-        block = rows.empty(BLOCK)
-        block.numbers.zero_()
-        block.codes.zero_()
-        outputs = []
-        for start in range(0, len(rows), BLOCK):
-            part = rows.take(slice(start, start + BLOCK))
-            block.take(slice(0, len(part))).copy(part)
-            outputs.append(network.embed(block)[: len(part)].float())
-    return torch.cat(outputs)
+
+    @torch.no_grad()
+    def __init__(self, network: JointEmbedding) -> None:
+        if network.training:
+            network.eval()
+        self._network, self._folded = network, network.folded()
+        self._exact: JointEmbedding | None = None
+
+    @torch.no_grad()
+    def __call__(self, rows: Rows) -> Tensor:
+        with fastest_float32(math.inf):
+            network = self._folded
+            if not _places_are_alike(self._network, self._folded, rows):
+                if self._exact is None:
+                    self._exact = copy.deepcopy(self._network).double()
+                network, rows = self._exact, Rows(rows.numbers.double(), rows.codes)
+            block = rows.empty(BLOCK)
+            block.numbers.zero_()
+            block.codes.zero_()
+            outputs = []
+            for start in range(0, len(rows), BLOCK):
+                part = rows.take(slice(start, start + BLOCK))
+                block.take(slice(0, len(part))).copy(part)
+                outputs.append(network.embed(block)[: len(part)].float())
+        return torch.cat(outputs) if len(outputs) != 1 else outputs[0]
 
 
 def _places_are_alike(network: JointEmbedding, folded: JointEmbedding, rows: Rows) -> bool:
