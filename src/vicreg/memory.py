@@ -95,6 +95,7 @@ def estimate_memory(
     of_views = 4 if table.depth is not None or config.noise > 0 else narrow
     n_weights = sum(one.numel() for one in network.parameters() if one.requires_grad)
     n_set = sum(one.numel() for one in network.parameters() if not one.requires_grad)
+    n_encoder = sum(one.numel() for one in network.encoders.parameters())
     branches = len(network.encoders)
 
     widths = [*config.hidden, config.n_learnt, *config.projector]
@@ -140,7 +141,7 @@ def estimate_memory(
         + thinned
         + 2 * held_out * row
         + 2 * batch * (row // 4) * narrow,
-        parameters=n_weights * (4 * 5 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
+        parameters=n_weights * (4 * 6 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
         activations=2 * batch * kept * narrow + of_loss + largest,
         neighbourhoods=neighbourhoods,
         details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2
@@ -148,7 +149,7 @@ def estimate_memory(
         else 0,
         encoding=in_block * 8 * 3,  # float64, and two steps towards its moments
         transform=n_rows * config.n_components * 4
-        + (n_weights + n_set) * 4  # a copy without normalisation
+        + n_encoder * 4  # a copy without normalisation
         + in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
         + BLOCK * row
