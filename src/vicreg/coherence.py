@@ -16,7 +16,7 @@ from vicreg.neighbours import dense, near_rows
 from vicreg.networks import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -69,14 +69,8 @@ def coherence(
     >>> coherence(Rows(others, none), Layout.plain(6), [], generator) < 0.1
     True
     """
-    rows = rows.sample(MOST_ROWS, generator)
-    found = []
-    for _ in range(REPEATS):
-        known, asked = _two_halves(rows, layout, cardinalities, generator)
-        if not (len(known.T) and len(asked.T)):
-            return 0.0
-        found.append(_told(known, asked, generator))
-    return sum(found) / REPEATS
+    halves = _halves(rows, layout, cardinalities, generator, REPEATS)
+    return _mean(_told(known, asked, generator) for known, asked in halves)
 
 
 def fineness(
@@ -112,20 +106,18 @@ def fineness(
     >>> fineness(Rows(columns, none), Layout.plain(12), [], generator) < 0.02
     True
     """
-    rows = rows.sample(MOST_ROWS, generator)
-    found = []
-    for _ in range(FEWER_REPEATS):
-        known, asked = _two_halves(rows, layout, cardinalities, generator)
-        if not (len(known.T) and len(asked.T)):
-            return 0.0
-        components, variances = _whitened(known)
-        whitened, _ = _whitened(asked)
-        flat, sharp = (
-            _told(components * variances.pow(power / 2), whitened, generator)
-            for power in (FLAT, SHARP)
-        )
-        found.append(flat - sharp)
-    return sum(found) / FEWER_REPEATS
+    halves = _halves(rows, layout, cardinalities, generator, FEWER_REPEATS)
+    return _mean(_finer(known, asked, generator) for known, asked in halves)
+
+
+def _finer(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:
+    """How much more of one space (n, q) is told by another (n, p) that is flat than if sharp."""
+    components, variances = _whitened(known)
+    whitened, _ = _whitened(asked)
+    flat, sharp = (
+        _told(components * variances.pow(power / 2), whitened, generator) for power in (FLAT, SHARP)
+    )
+    return flat - sharp
 
 
 def _told(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:
@@ -156,15 +148,31 @@ def _whitened(space: Tensor) -> tuple[Tensor, Tensor]:
     return components.to(space.dtype), (variances / variances[-1:]).to(space.dtype)
 
 
-def _two_halves(
-    rows: Rows, layout: Layout, cardinalities: Sequence[int], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """One half of a table's columns, drawn at random, and the other, with codes as columns."""
-    device = rows.numbers.device
-    column = torch.randperm(layout.n_columns, device=device, generator=generator)
-    first = column < layout.n_columns // 2
-    one, other = (dense(*_half(rows, layout, cardinalities, chosen)) for chosen in (first, ~first))
-    return one, other
+def _halves(
+    rows: Rows,
+    layout: Layout,
+    cardinalities: Sequence[int],
+    generator: torch.Generator,
+    repeats: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Halves of a table's columns drawn at random, and the others, with codes as columns.
+
+    Of at most 1,000 rows; none where there is a single column.
+    """
+    rows = rows.sample(MOST_ROWS, generator)
+    for _ in range(repeats if layout.n_columns > 1 else 0):
+        column = torch.randperm(layout.n_columns, device=rows.numbers.device, generator=generator)
+        first = column < layout.n_columns // 2
+        one, other = (
+            dense(*_half(rows, layout, cardinalities, chosen)) for chosen in (first, ~first)
+        )
+        yield one, other
+
+
+def _mean(found: Iterable[float]) -> float:
+    """The mean, and 0 of nothing."""
+    values = list(found)
+    return sum(values) / max(1, len(values))
 
 
 def _half(

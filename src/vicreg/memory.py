@@ -141,6 +141,7 @@ def estimate_memory(
         + thinned
         + 2 * held_out * row
         + 2 * batch * (row // 4) * narrow,
+        # Values, two moments, gradients layer by layer and joined, and room for one of these.
         parameters=n_weights * (4 * 6 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
         activations=2 * batch * kept * narrow + of_loss + largest,
         neighbourhoods=neighbourhoods,

@@ -135,15 +135,13 @@ class FlatOptimizer:
             one.data = values[part].view_as(one)
             one.grad = self._gradient[part].view_as(one)
             place = part.stop
-        groups = [matrices, vectors]
+        decayed, others = matrices, vectors
         if name != "lars":  # which looks at every layer on its own
             n_decayed = sum(one.numel() for one in matrices)
-            groups = []
-            for part in (slice(0, n_decayed), slice(n_decayed, None)):
-                joint = nn.Parameter(values[part])
-                joint.grad = self._gradient[part]
-                groups.append([joint])
-        decayed, others = groups
+            decayed, others = (
+                [self._joint(values, part)]
+                for part in (slice(0, n_decayed), slice(n_decayed, None))
+            )
         self._optimizer = _of_groups(
             [
                 {"params": decayed, "weight_decay": weight_decay},
@@ -154,6 +152,12 @@ class FlatOptimizer:
             betas=betas,
             captured_on=captured_on,
         )
+
+    def _joint(self, values: Tensor, part: slice) -> nn.Parameter:
+        """A part of all values as one parameter, with its part of the gradient."""
+        joint = nn.Parameter(values[part])
+        joint.grad = self._gradient[part]
+        return joint
 
     def set_rate(self, rate: float) -> None:
         """Give all parameters a learning rate."""
