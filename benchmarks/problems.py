@@ -33,8 +33,9 @@ class Problem:
     configs: list[Config]
 
     def network(self, trial: int) -> JointEmbedding:
-        """A trial's, freshly initialised."""
-        return build_network(self.table, self.configs[trial], trial).train()
+        """A trial's, freshly initialised, as exact as the rows."""
+        network = build_network(self.table, self.configs[trial], trial).train()
+        return network.to(self.rows.numbers.dtype)
 
     def first(self, count: int) -> Problem:
         """With so many trials."""

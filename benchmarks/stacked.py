@@ -53,8 +53,6 @@ def check(problem: Problem, *, dtype: torch.dtype, most: float, **how: str) -> f
     problem = replace(problem, rows=Rows(numbers, problem.rows.codes))
     stack = Stack(problem, own_views(problem), dtype=dtype, **how)
     alone = [problem.alone(trial) for trial in range(len(problem.configs))]
-    for step in alone:
-        step.network.to(dtype)
     largest = 0.0
     for _ in range(FOLLOWED):
         together = stack(1.0).tolist()

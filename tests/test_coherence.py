@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsRegressor
 
 from vicreg import VICReg
-from vicreg.coherence import coherence, fineness
+from vicreg.coherence import clumpiness, coherence, fineness
 from vicreg.networks import Rows
-from vicreg.rules import COHERENT, LITTLE_NOISE, NOT_FINE, TENFOLD, by_coherence
+from vicreg.rules import CLUMPY, COHERENT, LITTLE_NOISE, NOT_FINE, TENFOLD, by_coherence
 from vicreg.views import Layout
 
 if TYPE_CHECKING:
@@ -142,6 +144,77 @@ def test_a_single_column_and_constant_columns_are_not_fine() -> None:
     assert of_numbers(torch.zeros(20, 3), fineness) == 0
 
 
+def clumps(n_clumps: int, spread: float, seed: int = 0) -> torch.Tensor:
+    """400 rows of twelve columns around so many centres."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(n_clumps, 12, generator=generator)
+    rows = centres.repeat(400 // n_clumps, 1)
+    return rows + spread * torch.randn(len(rows), 12, generator=generator)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clumps_that_all_columns_see_make_a_table_clumpy(seed: int) -> None:
+    assert of_numbers(clumps(10, 0.1, seed), clumpiness, seed) > 0.7
+    # All columns tell each other's places, but no place has more rows than another.
+    even = torch.rand(400, 3, generator=torch.Generator().manual_seed(seed))
+    mixture = torch.randn(3, 12, generator=torch.Generator().manual_seed(seed + 1))
+    of_even = of_numbers((even - 0.5) @ mixture, clumpiness, seed)
+    assert of_even < 0.5 < of_numbers(clumps(10, 0.3, seed), clumpiness, seed)
+    noise = torch.randn(400, 12, generator=torch.Generator().manual_seed(seed))
+    assert abs(of_numbers(noise, clumpiness, seed)) < 0.05
+
+
+def test_halves_that_clump_by_different_things_are_not_clumpy() -> None:
+    # Two columns of six numbers each: there are no halves but these.
+    numbers = torch.cat([clumps(10, 0.1)[:, :6], clumps(10, 0.1).roll(1, 0)[:, 6:]], dim=1)
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    unlike = torch.cat([numbers[:, :6], numbers[order, 6:]], dim=1)
+    owner = torch.tensor([0] * 6 + [1] * 6)
+    layout = Layout(2, owner, torch.zeros(0, dtype=torch.int64), torch.ones(12))
+
+    def of_two(space: torch.Tensor) -> float:
+        generator = torch.Generator().manual_seed(0)
+        return clumpiness(Rows(space, NO_CODES), layout, [], generator)
+
+    assert of_two(numbers) > 0.7
+    assert abs(of_two(unlike)) < 0.05
+
+
+def test_clumpiness_is_the_rand_index_of_scikit_learns_clusters() -> None:
+    numbers = clumps(20, 0.5)[:, :4]
+    layout = Layout(2, torch.tensor([0, 0, 1, 1]), torch.zeros(0, dtype=torch.int64), torch.ones(4))
+    found = clumpiness(Rows(numbers, NO_CODES), layout, [], torch.Generator().manual_seed(0))
+    indices = [
+        adjusted_rand_score(
+            *(
+                KMeans(10, random_state=seed).fit_predict(numbers[:, own])
+                for own in ([0, 1], [2, 3])
+            )
+        )
+        for seed in range(30)
+    ]
+    assert found == pytest.approx(np.mean(indices), abs=0.03)
+
+
+def test_rows_of_few_values_and_few_rows_have_fewer_clusters() -> None:
+    two_values = clumps(2, 0.0)
+    assert of_numbers(two_values, clumpiness) == 1
+    assert of_numbers(torch.zeros(20, 3), clumpiness) == 1  # one cluster in both halves
+    assert of_numbers(torch.randn(20, 1), clumpiness) == 0  # no halves
+    assert -1 <= of_numbers(torch.randn(2, 4), clumpiness) <= 1
+
+
+def test_neighbourhoods_go_where_coherent_columns_have_no_clusters_in_common() -> None:
+    assert by_coherence(0.9, 0.5, clumpy=CLUMPY).neighbourhood_scale == 1
+    assert by_coherence(0.9, 0.5, clumpy=CLUMPY - 0.01).neighbourhood_scale == 0
+    assert by_coherence(0.1, 0.5, clumpy=0.0).neighbourhood_scale == 1
+
+
+def test_details_are_steeper_where_columns_go_their_own_ways() -> None:
+    assert by_coherence(COHERENT, 0.5).detail_power == 1
+    assert by_coherence(COHERENT - 0.01, 0.5).detail_power == 1.5
+
+
 def test_noise_falls_with_fineness_and_is_for_coherent_tables_alone() -> None:
     noise = [by_coherence(0.9, 0.5, fine).spectrum for fine in (-1.0, 0.0, NOT_FINE)]
     assert noise == [LITTLE_NOISE] * 3
@@ -166,9 +239,26 @@ def test_a_fit_follows_the_table_and_keeps_what_was_chosen() -> None:
     for name, X in {"alone": alone, "together": together}.items():
         model = VICReg(16, hidden=(16,), projector=(16,), steps=5, random_state=0).fit(X)
         config = model.embedder_.config
-        found[name] = config.sides, config.spectrum
+        found[name] = config.sides, config.spectrum, config.detail_power
         assert (model.sides, model.spectrum) == ("auto", "auto")
-    assert found == {"alone": ("one", 6.0), "together": ("both", 0.2)}
+        assert (model.detail_power, model.neighbourhood_scale) == ("auto", "auto")
+    assert found == {"alone": ("one", 6.0, 1.5), "together": ("both", 0.2, 1.0)}
     asked = VICReg(16, hidden=(16,), projector=(16,), sides="both", swap=0.2, steps=5)
     config = asked.fit(alone).embedder_.config
     assert (config.sides, config.swap) == ("both", 0.2)
+
+
+def test_a_fit_has_neighbourhoods_where_coherent_columns_clump_or_where_asked() -> None:
+    random = np.random.default_rng(0)
+    # A cloud in eight dimensions that all columns see, and ten clumps of it.
+    mixture = random.normal(size=(8, 40))
+    even = random.normal(size=(300, 8)) @ mixture
+    clumpy = (random.normal(size=(10, 8)).repeat(30, 0) + 0.1 * even[:, :8]) @ mixture
+    settings = {"n_components": 40, "hidden": (16,), "projector": (16,), "steps": 5}
+    settings |= {"detail_share": 0.5, "random_state": 0}
+    found = [VICReg(**settings).fit(X).embedder_.config for X in (even, clumpy)]  # type: ignore[arg-type]
+    assert [config.sides for config in found] == ["both", "both"]
+    assert [config.neighbourhood_scale for config in found] == [0, 1]
+    assert [config.n_neighbourhood for config in found] == [0, 5]
+    asked = VICReg(**settings, neighbourhood_scale=0.7).fit(even)  # type: ignore[arg-type]
+    assert asked.embedder_.config.neighbourhood_scale == 0.7

@@ -23,7 +23,12 @@ CARDINALITIES = [4, 3]
 
 
 def fitted(
-    rows: Rows, n_details: int, scale: float = 0.1, hidden: int = 8, waves: int = 0
+    rows: Rows,
+    n_details: int,
+    scale: float = 0.1,
+    hidden: int = 8,
+    waves: int = 0,
+    power: float = 1.0,
 ) -> JointEmbedding:
     torch.manual_seed(0)
     widths = [hidden] if hidden else []
@@ -32,7 +37,7 @@ def fitted(
     )
     network = JointEmbedding([encoder], [projector(5, [7])])
     generator = torch.Generator().manual_seed(1)
-    fit_details(network, rows, CARDINALITIES, scale=scale, generator=generator)
+    fit_details(network, rows, CARDINALITIES, scale=scale, power=power, generator=generator)
     return network
 
 
@@ -72,6 +77,34 @@ def test_details_are_principal_components_but_for_a_rotation(
     found, expected = details @ details.T, torch.from_numpy(wanted @ wanted.T)
     found, expected = found / found.norm(), expected / expected.norm()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.5, 2.0])
+@pytest.mark.parametrize("n_rows", [300, 12])
+def test_a_power_is_of_the_variances_along_principal_directions(n_rows: int, power: float) -> None:
+    rows = rows_of(n_rows, 6, CARDINALITIES)
+    network = fitted(rows, 4, power=power)
+    details = network.embed(rows)[:, 5:].detach().double().numpy()
+    plain = PCA(4).fit(told_of(network, rows).double().numpy())
+    components = plain.transform(told_of(network, rows).double().numpy())
+    wanted = components * plain.explained_variance_ ** ((power - 1) / 2)
+    found, expected = details @ details.T, wanted @ wanted.T
+    np.testing.assert_allclose(
+        found / np.linalg.norm(found), expected / np.linalg.norm(expected), rtol=0, atol=1e-5
+    )
+    ratios = PCA(4).fit(details).explained_variance_ratio_
+    raised = plain.explained_variance_**power
+    np.testing.assert_allclose(ratios, raised / raised.sum(), rtol=1e-4)
+    # Details as a whole are as large whatever the power.
+    assert np.sqrt(details.var(axis=0).sum()) == pytest.approx(
+        0.1 * np.sqrt(network.embed(rows)[:, :5].detach().numpy().var(axis=0).sum()), rel=1e-5
+    )
+
+
+def test_where_nothing_varies_there_are_no_details() -> None:
+    rows = rows_of(1, 6, CARDINALITIES).take(torch.zeros(20, dtype=torch.int64))
+    network = fitted(rows, 4, power=1.5)
+    assert (network.embed(rows)[:, 5:] == 0).all()
 
 
 def test_products_of_waves_are_a_gaussian_kernel_of_the_learnt_components() -> None:

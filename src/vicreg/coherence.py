@@ -2,7 +2,8 @@
 
 Neighbouring pixels, bands of a spectrum and measurements of one shape say the same thing many
 times: rows that are near in some of the columns are near in the others too. Elsewhere columns go
-their own ways (genes, words, letters of a sequence). What follows from it is in
+their own ways (genes, words, letters of a sequence). Halves of the columns also tell whether small
+directions matter, and whether rows fall into clusters at all. What follows from it is in
 :mod:`vicreg.rules`.
 """
 
@@ -10,7 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from vicreg.neighbours import dense, near_rows
 from vicreg.networks import Rows
@@ -18,17 +23,21 @@ from vicreg.networks import Rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from vicreg.views import Layout
 
-__all__ = ["coherence", "fineness"]
+__all__ = ["clumpiness", "coherence", "fineness"]
 
 NEIGHBOURS = 10
 MOST_ROWS = 1000
 REPEATS = 16
-#: Halves for the fineness, each of which takes two decompositions.
+#: Halves for fineness and clumpiness, each of which takes two decompositions or clusterings.
 FEWER_REPEATS = 8
+#: Clusters of a half's rows, at the most, and rows of a cluster, at the least, on average.
+MOST_CLUSTERS = 10
+ROWS_OF_A_CLUSTER = 10
 #: What variances are raised to in the flat space, and in the sharp one.
 FLAT, SHARP = 0.25, 2.0
 #: Least share of the largest variance that a direction must have, to be one.
@@ -108,6 +117,54 @@ def fineness(
     """
     halves = _halves(rows, layout, cardinalities, generator, FEWER_REPEATS)
     return _mean(_finer(known, asked, generator) for known, asked in halves)
+
+
+def clumpiness(
+    rows: Rows, layout: Layout, cardinalities: Sequence[int], generator: torch.Generator
+) -> float:
+    """How far two halves of the columns fall into the same clusters.
+
+    The adjusted Rand index of the k-means clusters of two random halves, 10 clusters or one for
+    every 10 rows, its mean over some halves. At most 1; about 0 where a half's clusters say nothing
+    of the other's: cuts through a cloud that goes on evenly in several directions.
+
+    Parameters
+    ----------
+    rows, layout, cardinalities, generator
+        As of :func:`coherence`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.coherence import clumpiness
+    >>> from vicreg.networks import Rows
+    >>> from vicreg.views import Layout
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> none = torch.zeros(500, 0, dtype=torch.int32)
+    >>> centres = torch.randn(10, 12, generator=generator)
+    >>> clumps = centres.repeat(50, 1) + 0.1 * torch.randn(500, 12, generator=generator)
+    >>> clumpiness(Rows(clumps, none), Layout.plain(12), [], generator) > 0.8
+    True
+    >>> even = torch.randn(500, 12, generator=generator)
+    >>> clumpiness(Rows(even, none), Layout.plain(12), [], generator) < 0.1
+    True
+    """
+    halves = _halves(rows, layout, cardinalities, generator, FEWER_REPEATS)
+    # Sums of several threads are rounded in the order in which these come to an end.
+    with threadpool_limits(1):
+        return _mean(
+            adjusted_rand_score(_clusters(one, generator), _clusters(other, generator))
+            for one, other in halves
+        )
+
+
+def _clusters(space: Tensor, generator: torch.Generator) -> NDArray[np.int32]:
+    """Cluster (n,) of every row of a space (n, p)."""
+    points = space.cpu().numpy()
+    count = min(MOST_CLUSTERS, len(points) // ROWS_OF_A_CLUSTER, len(np.unique(points, axis=0)))
+    seed = torch.randint(2**31 - 1, (1,), generator=generator, device=space.device)
+    found: NDArray[np.int32] = KMeans(max(1, count), random_state=int(seed)).fit_predict(points)
+    return found
 
 
 def _finer(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:

@@ -39,13 +39,18 @@ class Config:
         neighbourhoods instead (``neighbourhood_scale``).
     detail_scale
         Standard deviation of all details together, in units of that of the learnt components.
+    detail_power
+        What the variances along the details' principal directions are raised to: above 1 the
+        largest count for more, so that a linear model has less to overfit. ``"auto"`` is 1 where
+        columns are coherent, and 1.5 elsewhere.
     detail_waves
         Random cosines of the learnt components that details are made of too; 0 for none.
     neighbourhood_scale
         Standard deviation of all neighbourhoods together, in units of that of the learnt
-        components: near rows drawn together, see :mod:`vicreg.neighbourhoods`. 0 for none. Of
-        counts, with ``spectrum="auto"``, half as large. There are none without details, nor where
-        two networks have weights of their own.
+        components: near rows drawn together, see :mod:`vicreg.neighbourhoods`. 0 for none;
+        ``"auto"`` is 1, but half of it for counts, and 0 where columns are coherent and yet their
+        halves do not fall into the same clusters. There are none without details, nor where two
+        networks have weights of their own.
     spectrum
         What becomes of the variances along the learnt components' principal directions after
         training: ``"learnt"`` leaves them; a number is the level of the noise, in units of the mean
@@ -130,8 +135,9 @@ class Config:
     projector: tuple[int, ...] = (256, 256, 256)
     detail_share: float | Literal["auto"] = "auto"
     detail_scale: float = 0.1
+    detail_power: float | Literal["auto"] = "auto"
     detail_waves: int = 512
-    neighbourhood_scale: float = 1.0
+    neighbourhood_scale: float | Literal["auto"] = "auto"
     spectrum: float | Literal["auto", "learnt"] = "auto"
     skip: bool = True
     batch_norm: bool = True
@@ -294,7 +300,13 @@ def config_from(values: dict[str, Any]) -> Config:
 
     What a value is missing of was not there when it was stored.
     """
-    values = {"detail_waves": 0, "neighbourhood_scale": 0.0, "spectrum": "learnt", **values}
+    missing = {
+        "detail_waves": 0,
+        "detail_power": 1.0,
+        "neighbourhood_scale": 0.0,
+        "spectrum": "learnt",
+    }
+    values = {**missing, **values}
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(Config)})
     if unknown:
         raise ValueError(f"unknown configuration entries: {', '.join(unknown)}")
@@ -385,8 +397,9 @@ _RULES: dict[str, _Rule] = {
     "n_components": _number(1, whole=True),
     "detail_share": _NumberOr(_number(0, 1), ("auto",)),
     "detail_scale": _number(0),
+    "detail_power": _NumberOr(_number(0), ("auto",)),
     "detail_waves": _number(0, whole=True),
-    "neighbourhood_scale": _number(0),
+    "neighbourhood_scale": _NumberOr(_number(0), ("auto",)),
     "spectrum": _NumberOr(_number(0), ("auto", "learnt")),
     "skip": _FLAG,
     "batch_norm": _FLAG,

@@ -39,6 +39,8 @@ OF_WAVES = 1.5
 #: Dimensions of a row beyond which its variance grows with their number. Otherwise each would have
 #: less of it than a wave has, and most of a wide row would not be among the components.
 FEW_DIMENSIONS = 256
+#: Least share of the largest variance that a principal direction must have, to be one.
+LEAST_VARIANCE = 1e-9
 
 
 @torch.no_grad()
@@ -48,6 +50,7 @@ def fit_details(
     cardinalities: Sequence[int],
     *,
     scale: float,
+    power: float = 1.0,
     generator: torch.Generator,
 ) -> None:
     """Set the details of a network's encoders in closed form; nothing where there are none.
@@ -62,6 +65,8 @@ def fit_details(
         Codes of each categorical column.
     scale : float
         Deviation of all details together, in units of that of the learnt components.
+    power : float
+        What the variances along principal directions are raised to; not negative.
     generator : torch.Generator
         Of the rotation, on the device of the rows.
 
@@ -80,7 +85,7 @@ def fit_details(
     """
     network.eval()
     for encoder in network.encoders:
-        _fit(encoder, rows, cardinalities, scale, generator)  # type: ignore[arg-type]
+        _fit(encoder, rows, cardinalities, scale, power, generator)  # type: ignore[arg-type]
 
 
 def _fit(
@@ -88,6 +93,7 @@ def _fit(
     rows: Rows,
     cardinalities: Sequence[int],
     scale: float,
+    power: float,
     generator: torch.Generator,
 ) -> None:
     details = encoder.details
@@ -118,7 +124,7 @@ def _fit(
         ],
         dim=1,
     )
-    turned = _turned_components(joint, len(details.of_row.weight), generator)
+    turned = _turned_components(joint, len(details.of_row.weight), power, generator)
     _, of_learnt = joint_moments(encoder.shaped(learnt))
     _, of_turned = joint_moments(joint @ turned)
     turned *= scale * of_learnt / of_turned
@@ -167,18 +173,23 @@ def joint_moments(part: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(deviation > 0, deviation, 1.0)
 
 
-def _turned_components(joint: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """The first principal directions of centred rows (n, d), rotated at random: (d, count)."""
+def _turned_components(
+    joint: Tensor, count: int, power: float, generator: torch.Generator
+) -> Tensor:
+    """The first principal directions of centred rows (n, d), rotated at random: (d, count).
+
+    Each is as long as raises the variance along it to a power, up to a factor that all have.
+    """
     n_rows, width = joint.shape
     # The smaller of the two products has all that is needed.
-    if width <= n_rows:
-        _, vectors = torch.linalg.eigh(joint.T @ joint)
-        directions = vectors.flip(1)[:, :count]
-    else:
-        values, vectors = torch.linalg.eigh(joint @ joint.T)
-        found = values.flip(0)[:count]
-        found = found[found > 1e-9 * found[0]]
-        directions = joint.T @ vectors.flip(1)[:, : len(found)] / found.sqrt()
+    is_wide = width > n_rows
+    values, vectors = torch.linalg.eigh(joint @ joint.T if is_wide else joint.T @ joint)
+    found, directions = values.flip(0)[:count], vectors.flip(1)[:, :count]
+    kept = found > LEAST_VARIANCE * found[:1]
+    found, directions = found[kept], directions[:, kept]
+    if is_wide:
+        directions = joint.T @ directions / found.sqrt()
+    directions = directions * (found / found[:1]) ** ((power - 1) / 2)
     normal = torch.randn(count, count, generator=generator, device=generator.device)
     rotation, _ = torch.linalg.qr(normal.double())
     turned: Tensor = directions @ rotation[: directions.shape[1]]

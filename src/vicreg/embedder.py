@@ -73,10 +73,13 @@ class Embedder:
         sample = rows.sample(MOST_ROWS, generator)
         if not isinstance(self.config.spectrum, str):
             shape_spectrum(self.network, sample, self.config.spectrum)
+        scale, power = self.config.neighbourhood_scale, self.config.detail_power
+        assert not isinstance(scale, str)  # the rules have numbers for them
+        assert not isinstance(power, str)
         finished = fit_neighbourhoods(
             self.network,
             rows,
-            scale=self.config.neighbourhood_scale,
+            scale=scale,
             steps=max(1, self.config.steps // 2),
             generator=generator,
         )
@@ -93,6 +96,7 @@ class Embedder:
             sample,
             self.table.cardinalities,
             scale=self.config.detail_scale,
+            power=power,
             generator=generator,
         )
 

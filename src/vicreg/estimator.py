@@ -58,13 +58,19 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     detail_scale : float
         How large the details are beside the learnt components: small ones leave distances alone,
         and a model that standardises its inputs reads them all the same.
+    detail_power : float or "auto"
+        What the variances along the details' principal directions are raised to. Above 1 the
+        largest count for more: a linear model on the embedding overfits less, and knows less.
+        ``"auto"`` takes 1 where columns tell much about each other, and 1.5 elsewhere.
     detail_waves : int
         Random cosines of the learnt components that the details are made of too, with which a
         linear model can draw borders that are not straight.
-    neighbourhood_scale : float
+    neighbourhood_scale : float or "auto"
         How large the neighbourhoods are beside the learnt components, behind which they stand: 32
         components (or a quarter of those not learnt) in which near rows are drawn together and
         others kept apart. 0 for none: classes are then less apart, and clusters less clear.
+        ``"auto"`` takes 1, for counts 0.5, and 0 where columns tell much about each other and yet
+        two halves of them do not fall into the same clusters: there clusters would be made up.
     spectrum : float, "auto" or "learnt"
         What becomes of the variances along the learnt components' principal directions after
         training. ``"learnt"`` leaves them. A number is the level of the noise, in units of the mean
@@ -180,8 +186,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         projector: Sequence[int] = (256, 256, 256),
         detail_share: float | Literal["auto"] = "auto",
         detail_scale: float = 0.1,
+        detail_power: float | Literal["auto"] = "auto",
         detail_waves: int = 512,
-        neighbourhood_scale: float = 1.0,
+        neighbourhood_scale: float | Literal["auto"] = "auto",
         spectrum: float | Literal["auto", "learnt"] = "auto",
         skip: bool = True,
         batch_norm: bool = True,
@@ -226,6 +233,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.projector = projector
         self.detail_share = detail_share
         self.detail_scale = detail_scale
+        self.detail_power = detail_power
         self.detail_waves = detail_waves
         self.neighbourhood_scale = neighbourhood_scale
         self.spectrum = spectrum

@@ -6,7 +6,12 @@ its entries, beside the whole row, makes better distances.
 
 What becomes of the learnt components' spectrum, and why, is in :mod:`vicreg.spectrum`. Where
 columns are coherent it depends on the table's fineness: the more its small directions tell, the
-less of the learnt components is taken for noise.
+less of the learnt components is taken for noise. There too, two halves of the columns see the same
+rows, so clusters that are there are in both; where they are not the same, rows go on evenly, and
+neighbourhoods would make up clusters that are none.
+
+Where columns go their own ways the small directions of what details are made of are noise too, and
+a linear model has less to overfit where the large ones count for more.
 
 The rules are for tables of numbers and categories. Counts are thinned, and of the second view some
 are masked, which says less that is wrong than another row's counts would. In pairs of tables, whose
@@ -21,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from vicreg.coherence import coherence, fineness
+from vicreg.coherence import clumpiness, coherence, fineness
 from vicreg.precision import fastest_float32
 
 if TYPE_CHECKING:
@@ -46,8 +51,12 @@ NOT_FINE, TENFOLD = 0.045, 0.01
 NOISE_OF_COUNTS = 3.0
 #: Of counts, what is masked, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
-#: How large the neighbourhoods of counts are, in units of those elsewhere.
-NEIGHBOURHOODS_OF_COUNTS = 0.5
+#: What the variances of details are raised to where columns are coherent, and where they are not.
+AS_THEY_ARE, STEEPER = 1.0, 1.5
+#: Clumpiness below which coherent columns are taken to have no clusters in common.
+CLUMPY = 0.2
+#: How large neighbourhoods are, and those of counts.
+NEIGHBOURHOODS, NEIGHBOURHOODS_OF_COUNTS = 1.0, 0.5
 
 
 def auto_values(
@@ -82,25 +91,28 @@ def auto_values(
     found: dict[str, Any] = {"n_top_columns": config.most_columns if counts else 0}
     if paired:
         found["detail_share"] = 0.0
-    fields = ("sides", "spectrum")
-    asked = [name for name in fields if getattr(config, name) == "auto"]
+    fields = ("sides", "spectrum", "neighbourhood_scale", "detail_power")
+    asked = {name for name in fields if getattr(config, name) == "auto"}
     if not asked:
         return found
     if paired:
-        rule = Rule(*both_sides(config.swap), spectrum="learnt")
+        rule = Rule(*both_sides(config.swap), "learnt", NEIGHBOURHOODS, AS_THEY_ARE)
     elif counts:
-        rule = Rule("one", swap=0.0, spectrum=NOISE_OF_COUNTS)
+        rule = Rule("one", 0.0, NOISE_OF_COUNTS, NEIGHBOURHOODS_OF_COUNTS, STEEPER)
         if "sides" in asked:
             found["mask"] = max(config.mask, OF_COUNTS * config.swap)
-        if "spectrum" in asked:
-            found["neighbourhood_scale"] = NEIGHBOURHOODS_OF_COUNTS * config.neighbourhood_scale
     else:
         with fastest_float32(math.inf):
             own = torch.Generator(rows.numbers.device).manual_seed(seed)
             told = rows, layout, tables[0].cardinalities, own
             of_table = coherence(*told)
-            matters = of_table >= COHERENT and "spectrum" in asked
-            rule = by_coherence(of_table, config.swap, fineness(*told) if matters else 0.0)
+            if of_table < COHERENT:
+                rule = by_coherence(of_table, config.swap)
+            else:
+                fine = fineness(*told) if "spectrum" in asked else 0.0
+                matters = "neighbourhood_scale" in asked and config.n_neighbourhood
+                clumpy = clumpiness(*told) if matters else CLUMPY
+                rule = by_coherence(of_table, config.swap, fine, clumpy)
     found |= {name: getattr(rule, name) for name in asked}
     if "sides" in asked:
         found["swap"] = rule.swap
@@ -113,10 +125,12 @@ class Rule(NamedTuple):
     sides: Literal["both", "one"]
     swap: float
     spectrum: float | Literal["learnt"]
+    neighbourhood_scale: float
+    detail_power: float
 
 
-def by_coherence(of_table: float, swap: float, fine: float = 0.0) -> Rule:
-    """What the views and the spectrum are to be, by a table's coherence and fineness.
+def by_coherence(of_table: float, swap: float, fine: float = 0.0, clumpy: float = CLUMPY) -> Rule:
+    """What views, spectrum, neighbourhoods and details are to be, by what a table's columns tell.
 
     ``swap`` is the share of the entries in which the views are to differ.
 
@@ -124,16 +138,17 @@ def by_coherence(of_table: float, swap: float, fine: float = 0.0) -> Rule:
     --------
     >>> from vicreg.rules import by_coherence
     >>> by_coherence(0.1, 0.5)
-    Rule(sides='one', swap=0.5, spectrum=6.0)
-    >>> by_coherence(0.9, 0.51, 0.03)
-    Rule(sides='both', swap=0.3, spectrum=0.2)
-    >>> by_coherence(0.9, 0.51, 0.065)
-    Rule(sides='both', swap=0.3, spectrum=0.002)
+    Rule(sides='one', swap=0.5, spectrum=6.0, neighbourhood_scale=1.0, detail_power=1.5)
+    >>> by_coherence(0.9, 0.51, fine=0.03, clumpy=0.5)
+    Rule(sides='both', swap=0.3, spectrum=0.2, neighbourhood_scale=1.0, detail_power=1.0)
+    >>> by_coherence(0.9, 0.51, fine=0.065, clumpy=0.1)
+    Rule(sides='both', swap=0.3, spectrum=0.002, neighbourhood_scale=0.0, detail_power=1.0)
     """
     if of_table < COHERENT:
-        return Rule("one", swap, spectrum=MUCH_NOISE)
+        return Rule("one", swap, MUCH_NOISE, NEIGHBOURHOODS, STEEPER)
     noise = LITTLE_NOISE * 10 ** -(max(0.0, fine - NOT_FINE) / TENFOLD)
-    return Rule(*both_sides(swap), spectrum=round(noise, 6))
+    neighbourhoods = NEIGHBOURHOODS if clumpy >= CLUMPY else 0.0
+    return Rule(*both_sides(swap), round(noise, 6), neighbourhoods, AS_THEY_ARE)
 
 
 def both_sides(swap: float) -> tuple[Literal["both"], float]:

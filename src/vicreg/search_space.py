@@ -119,7 +119,7 @@ DEFAULT_SPACE: Space = {
     "nu": Range(0.03, 2.0, log=True),
     "n_components": Range(32, 512, log=True),
     "detail_share": Choice(("auto", 0.0, 0.25, 0.5)),
-    "neighbourhood_scale": Range(0.0, 2.5),
+    "neighbourhood_scale": Choice(("auto", 0.0, 0.5, 1.0, 2.0)),
     "spectrum": Choice(("auto", 0.0, 0.2, 1.0, 6.0)),
     "hidden_width": Range(64, 512, log=True),
     "hidden_depth": Range(0, 2),
@@ -139,7 +139,7 @@ DEFAULT_SPACE: Space = {
 
 
 #: What follows training: trials that differ in these alone train the same network.
-AFTER_TRAINING = frozenset({"spectrum", "neighbourhood_scale", "detail_scale"})
+AFTER_TRAINING = frozenset({"spectrum", "neighbourhood_scale", "detail_scale", "detail_power"})
 
 
 def search_space(

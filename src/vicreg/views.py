@@ -480,7 +480,7 @@ def _blank(rows: Tensor, chosen: Tensor) -> None:
 
 def _whole(rows: Tensor) -> torch.dtype:
     """Whole numbers as wide as the entries of rows."""
-    return {2: torch.int16, 4: torch.int32}[rows.element_size()]
+    return {2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()]
 
 
 def _chosen(rows: Rows, layout: Layout, rate: float, generator: torch.Generator) -> Tensor:
