@@ -14,8 +14,18 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from vicreg import VICReg
 from vicreg.coherence import clumpiness, coherence, fineness
+from vicreg.config import Config
 from vicreg.networks import Rows
-from vicreg.rules import CLUMPY, COHERENT, LITTLE_NOISE, NOT_FINE, TENFOLD, by_coherence
+from vicreg.rules import (
+    CLUMPY,
+    COHERENT,
+    LITTLE_NOISE,
+    NOT_FINE,
+    TENFOLD,
+    auto_values,
+    by_coherence,
+)
+from vicreg.table import TableEncoder
 from vicreg.views import Layout
 
 if TYPE_CHECKING:
@@ -211,8 +221,17 @@ def test_neighbourhoods_go_where_coherent_columns_have_no_clusters_in_common() -
 
 
 def test_details_are_steeper_where_columns_go_their_own_ways() -> None:
-    assert by_coherence(COHERENT, 0.5).detail_power == 1
-    assert by_coherence(COHERENT - 0.01, 0.5).detail_power == 1.5
+    assert by_coherence(COHERENT, 0.5, few=True).detail_power == 1
+    assert by_coherence(COHERENT - 0.01, 0.5, few=True).detail_power == 1.5
+    assert by_coherence(COHERENT - 0.01, 0.5).detail_power == 1
+
+
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(1500, 20), (1501, 20), (100, 256), (100, 257)])
+def test_few_rows_of_few_dimensions_have_steeper_details(n_rows: int, n_columns: int) -> None:
+    X = np.random.default_rng(0).normal(size=(n_rows, n_columns))
+    table = TableEncoder.fit(X)
+    found = auto_values(Config(), table.transform(X), table.layout, [table], 0)
+    assert found["detail_power"] == (1.5 if (n_rows, n_columns) in ((1500, 20), (100, 256)) else 1)
 
 
 def test_noise_falls_with_fineness_and_is_for_coherent_tables_alone() -> None:

@@ -41,8 +41,8 @@ class Config:
         Standard deviation of all details together, in units of that of the learnt components.
     detail_power
         What the variances along the details' principal directions are raised to: above 1 the
-        largest count for more, so that a linear model has less to overfit. ``"auto"`` is 1 where
-        columns are coherent, and 1.5 elsewhere.
+        largest count for more, so that a linear model has less to overfit. ``"auto"`` is 1.5 where
+        columns are not coherent and rows are at most 1,500, of at most 256 dimensions; 1 elsewhere.
     detail_waves
         Random cosines of the learnt components that details are made of too; 0 for none.
     neighbourhood_scale

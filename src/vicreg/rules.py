@@ -10,8 +10,9 @@ less of the learnt components is taken for noise. There too, two halves of the c
 rows, so clusters that are there are in both; where they are not the same, rows go on evenly, and
 neighbourhoods would make up clusters that are none.
 
-Where columns go their own ways the small directions of what details are made of are noise too, and
-a linear model has less to overfit where the large ones count for more.
+Where columns go their own ways the small directions of what details are made of are noise too.
+Where rows are few besides, a linear model overfits it, and has less to overfit where the large
+directions count for more. Of wide rows the details hold no more than large directions anyway.
 
 The rules are for tables of numbers and categories. Counts are thinned, and of the second view some
 are masked, which says less that is wrong than another row's counts would. In pairs of tables, whose
@@ -51,8 +52,9 @@ NOT_FINE, TENFOLD = 0.045, 0.01
 NOISE_OF_COUNTS = 3.0
 #: Of counts, what is masked, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
-#: What the variances of details are raised to where columns are coherent, and where they are not.
+#: What the variances of details are raised to, and that of so few rows of so few dimensions.
 AS_THEY_ARE, STEEPER = 1.0, 1.5
+FEW_ROWS, FEW_DIMENSIONS = 1500, 256
 #: Clumpiness below which coherent columns are taken to have no clusters in common.
 CLUMPY = 0.2
 #: How large neighbourhoods are, and those of counts.
@@ -98,7 +100,7 @@ def auto_values(
     if paired:
         rule = Rule(*both_sides(config.swap), "learnt", NEIGHBOURHOODS, AS_THEY_ARE)
     elif counts:
-        rule = Rule("one", 0.0, NOISE_OF_COUNTS, NEIGHBOURHOODS_OF_COUNTS, STEEPER)
+        rule = Rule("one", 0.0, NOISE_OF_COUNTS, NEIGHBOURHOODS_OF_COUNTS, AS_THEY_ARE)
         if "sides" in asked:
             found["mask"] = max(config.mask, OF_COUNTS * config.swap)
     else:
@@ -107,7 +109,9 @@ def auto_values(
             told = rows, layout, tables[0].cardinalities, own
             of_table = coherence(*told)
             if of_table < COHERENT:
-                rule = by_coherence(of_table, config.swap)
+                n_dims = rows.numbers.shape[1] + sum(tables[0].cardinalities)
+                few = len(rows) <= FEW_ROWS and n_dims <= FEW_DIMENSIONS
+                rule = by_coherence(of_table, config.swap, few=few)
             else:
                 fine = fineness(*told) if "spectrum" in asked else 0.0
                 matters = "neighbourhood_scale" in asked and config.n_neighbourhood
@@ -129,15 +133,23 @@ class Rule(NamedTuple):
     detail_power: float
 
 
-def by_coherence(of_table: float, swap: float, fine: float = 0.0, clumpy: float = CLUMPY) -> Rule:
+def by_coherence(
+    of_table: float,
+    swap: float,
+    fine: float = 0.0,
+    clumpy: float = CLUMPY,
+    *,
+    few: bool = False,
+) -> Rule:
     """What views, spectrum, neighbourhoods and details are to be, by what a table's columns tell.
 
-    ``swap`` is the share of the entries in which the views are to differ.
+    ``swap`` is the share of the entries in which the views are to differ, and ``few`` is whether a
+    linear model on all details would overfit.
 
     Examples
     --------
     >>> from vicreg.rules import by_coherence
-    >>> by_coherence(0.1, 0.5)
+    >>> by_coherence(0.1, 0.5, few=True)
     Rule(sides='one', swap=0.5, spectrum=6.0, neighbourhood_scale=1.0, detail_power=1.5)
     >>> by_coherence(0.9, 0.51, fine=0.03, clumpy=0.5)
     Rule(sides='both', swap=0.3, spectrum=0.2, neighbourhood_scale=1.0, detail_power=1.0)
@@ -145,7 +157,7 @@ def by_coherence(of_table: float, swap: float, fine: float = 0.0, clumpy: float 
     Rule(sides='both', swap=0.3, spectrum=0.002, neighbourhood_scale=0.0, detail_power=1.0)
     """
     if of_table < COHERENT:
-        return Rule("one", swap, MUCH_NOISE, NEIGHBOURHOODS, STEEPER)
+        return Rule("one", swap, MUCH_NOISE, NEIGHBOURHOODS, STEEPER if few else AS_THEY_ARE)
     noise = LITTLE_NOISE * 10 ** -(max(0.0, fine - NOT_FINE) / TENFOLD)
     neighbourhoods = NEIGHBOURHOODS if clumpy >= CLUMPY else 0.0
     return Rule(*both_sides(swap), round(noise, 6), neighbourhoods, AS_THEY_ARE)
