@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import Ridge
+from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from vicreg.label_free import (
     alpha_req,
+    cluster_agreement,
     cluster_stability,
     lidar,
     linear_prediction,
@@ -119,3 +123,18 @@ def test_principal_targets_are_uncorrelated_and_no_more_than_there_are() -> None
     train, _ = principal_targets(ROWS[:200], ROWS[200:])
     covariance = np.cov(train, rowvar=False)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 1e-12
+
+
+def test_clusters_agree_as_scikit_learn_says_whatever_the_threads() -> None:
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(6, 3))
+    rows = centres[random.integers(6, size=600)] + 0.3 * random.normal(size=(600, 3))
+    other = np.hstack([rows[:, :1], random.normal(size=(600, 2))])
+    labels = [KMeans(6, n_init=10, random_state=0).fit_predict(space) for space in (rows, other)]
+    found = cluster_agreement(rows, other, n_clusters=6)
+    assert found == pytest.approx(adjusted_rand_score(*labels), abs=0.05)
+    assert 0.05 < found < 0.9
+    assert cluster_agreement(rows, rows[:, ::-1], n_clusters=6) > 0.8
+    with threadpool_limits(2):
+        assert cluster_agreement(rows, other, n_clusters=6) == found
+    assert cluster_agreement(rows[:9], other[:9]) == 1  # one cluster each

@@ -11,19 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_limits
 
+from vicreg.label_free import cluster_agreement
 from vicreg.neighbours import dense, near_rows
 from vicreg.networks import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from vicreg.views import Layout
@@ -35,9 +31,6 @@ MOST_ROWS = 1000
 REPEATS = 16
 #: Halves for fineness and clumpiness, each of which takes two decompositions or clusterings.
 FEWER_REPEATS = 8
-#: Clusters of a half's rows, at the most, and rows of a cluster, at the least, on average.
-MOST_CLUSTERS = 10
-ROWS_OF_A_CLUSTER = 10
 #: What variances are raised to in the flat space, and in the sharp one.
 FLAT, SHARP = 0.25, 2.0
 #: Least share of the largest variance that a direction must have, to be one.
@@ -150,21 +143,13 @@ def clumpiness(
     True
     """
     halves = _halves(rows, layout, cardinalities, generator, FEWER_REPEATS)
-    # Sums of several threads are rounded in the order in which these come to an end.
-    with threadpool_limits(1):
-        return _mean(
-            adjusted_rand_score(_clusters(one, generator), _clusters(other, generator))
-            for one, other in halves
-        )
 
+    def agreement(one: Tensor, other: Tensor) -> float:
+        seed = torch.randint(2**31 - 1, (1,), generator=generator, device=one.device)
+        points = one.cpu().numpy(), other.cpu().numpy()
+        return cluster_agreement(*points, random_state=int(seed))
 
-def _clusters(space: Tensor, generator: torch.Generator) -> NDArray[np.int32]:
-    """Cluster (n,) of every row of a space (n, p)."""
-    points = space.cpu().numpy()
-    count = min(MOST_CLUSTERS, len(points) // ROWS_OF_A_CLUSTER, len(np.unique(points, axis=0)))
-    seed = torch.randint(2**31 - 1, (1,), generator=generator, device=space.device)
-    found: NDArray[np.int32] = KMeans(max(1, count), random_state=int(seed)).fit_predict(points)
-    return found
+    return _mean(agreement(one, other) for one, other in halves)
 
 
 def _finer(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:

@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "alpha_req",
+    "cluster_agreement",
     "cluster_stability",
     "lidar",
     "linear_prediction",
@@ -33,6 +35,8 @@ __all__ = [
 
 #: Added to the within-row scatter of LiDAR (appendix of the paper).
 LIDAR_RIDGE = 1e-4
+#: The least of a k-means cluster, on average, where clusters of two spaces are compared.
+ROWS_OF_A_CLUSTER = 10
 
 
 def lidar(views: Matrix) -> float:
@@ -118,6 +122,41 @@ def alpha_req(embedding: Matrix) -> float:
         return float("nan")
     slope = np.polyfit(np.log(np.arange(1, len(values) + 1)), np.log(values), 1)[0]
     return float(-slope)
+
+
+def cluster_agreement(
+    one: Matrix, other: Matrix, *, n_clusters: int = 10, random_state: int = 0
+) -> float:
+    """Adjusted Rand index of the k-means clusters of the same rows in two spaces.
+
+    Parameters
+    ----------
+    one, other : ndarray, shape (rows, dimensions), each its own
+    n_clusters : int
+        In each space at most a tenth of the rows, and as many as there are different rows.
+    random_state : int
+
+    Returns
+    -------
+    float
+        1 for the same clusters, 0 for chance. The same on any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.label_free import cluster_agreement
+    >>> rows = np.repeat(np.eye(3), 20, axis=0)
+    >>> cluster_agreement(rows, 5 * rows[:, ::-1], n_clusters=3)
+    1.0
+    """
+    found = []
+    # Sums of several threads are rounded in the order in which these come to an end.
+    with threadpool_limits(1):
+        for space in (one, other):
+            most = min(n_clusters, len(space) // ROWS_OF_A_CLUSTER, len(np.unique(space, axis=0)))
+            model = KMeans(max(1, most), random_state=random_state)
+            found.append(model.fit_predict(space))
+    return float(adjusted_rand_score(*found))
 
 
 def cluster_stability(
