@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from vicreg import VICReg
 from vicreg.coherence import clumpiness, coherence, fineness
-from vicreg.config import Config
+from vicreg.config import Config, preset
 from vicreg.networks import Rows
 from vicreg.rules import (
     CLUMPY,
@@ -281,3 +281,17 @@ def test_a_fit_has_neighbourhoods_where_coherent_columns_clump_or_where_asked() 
     assert [config.n_neighbourhood for config in found] == [0, 5]
     asked = VICReg(**settings, neighbourhood_scale=0.7).fit(even)  # type: ignore[arg-type]
     assert asked.embedder_.config.neighbourhood_scale == 0.7
+
+
+@pytest.mark.parametrize("name", ["seed", "paper"])
+def test_what_there_is_none_of_is_not_found_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> float:
+        raise AssertionError("nothing depends on it")
+
+    for measure in ("coherence", "fineness", "clumpiness"):
+        monkeypatch.setattr(f"vicreg.rules.{measure}", asked)
+    config = Config(**preset(name))
+    X = np.random.default_rng(0).normal(size=(100, 4))
+    table = TableEncoder.fit(X)
+    found = auto_values(config, table.transform(X), table.layout, [table], 0)
+    assert (found["neighbourhood_scale"], found["detail_power"]) == (1, 1)

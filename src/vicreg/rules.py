@@ -95,8 +95,13 @@ def auto_values(
         found["detail_share"] = 0.0
     fields = ("sides", "spectrum", "neighbourhood_scale", "detail_power")
     asked = {name for name in fields if getattr(config, name) == "auto"}
-    if not asked:
-        return found
+    unused: dict[str, float] = {}
+    if not config.n_neighbourhood:
+        unused["neighbourhood_scale"] = NEIGHBOURHOODS
+    if not config.n_details:
+        unused["detail_power"] = AS_THEY_ARE
+    if asked.issubset(unused):  # what there is none of needs no finding out
+        return found | {name: unused[name] for name in asked}
     if paired:
         rule = Rule(*both_sides(config.swap), "learnt", NEIGHBOURHOODS, AS_THEY_ARE)
     elif counts:
@@ -114,7 +119,7 @@ def auto_values(
                 rule = by_coherence(of_table, config.swap, few=few)
             else:
                 fine = fineness(*told) if "spectrum" in asked else 0.0
-                matters = "neighbourhood_scale" in asked and config.n_neighbourhood
+                matters = "neighbourhood_scale" in asked.difference(unused)
                 clumpy = clumpiness(*told) if matters else CLUMPY
                 rule = by_coherence(of_table, config.swap, fine, clumpy)
     found |= {name: getattr(rule, name) for name in asked}
