@@ -84,6 +84,10 @@ def test_a_document_makes_the_same_space_again() -> None:
         ({"lr": {"low": "a", "high": 1}}, "bounds must be numbers, however: 'a'"),
         ({"skip": []}, "a choice must not be empty"),
         ({"skip": Range(0, 1)}, "skip takes a choice"),
+        (
+            {"neighbourhood_scale": Range(0, 1)},
+            r"neighbourhood_scale takes a choice, such as \['auto', ...\], and no range",
+        ),
         ({"optimizer": ["sgd"]}, "optimizer must be one of 'adamw'"),
         ({"hidden": [(8,), (8, 8)]}, "hidden_width, hidden_depth"),
         ({"steps": Range(1.2, 1.8)}, "takes whole numbers; there is none"),

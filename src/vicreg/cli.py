@@ -50,7 +50,7 @@ def _documented(field_name: str) -> str:
         words.append(line)
         if line.endswith("."):
             break
-    return " ".join(words)
+    return " ".join(words).replace(":mod:", "")  # a role of the documentation's, not the terminal's
 
 
 def _fit_options() -> type[Any]:

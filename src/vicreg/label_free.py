@@ -131,7 +131,8 @@ def cluster_agreement(
 
     Parameters
     ----------
-    one, other : ndarray, shape (rows, dimensions), each its own
+    one, other : ndarray, shape (rows, dimensions)
+        Dimensions may differ.
     n_clusters : int
         In each space at most a tenth of the rows, and as many as there are different rows.
     random_state : int
@@ -153,8 +154,8 @@ def cluster_agreement(
     # Sums of several threads are rounded in the order in which these come to an end.
     with threadpool_limits(1):
         for space in (one, other):
-            most = min(n_clusters, len(space) // ROWS_OF_A_CLUSTER, len(np.unique(space, axis=0)))
-            model = KMeans(max(1, most), random_state=random_state)
+            count = min(n_clusters, len(space) // ROWS_OF_A_CLUSTER, len(np.unique(space, axis=0)))
+            model = KMeans(max(1, count), random_state=random_state)
             found.append(model.fit_predict(space))
     return float(adjusted_rand_score(*found))
 

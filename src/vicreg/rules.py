@@ -11,7 +11,7 @@ rows, so clusters that are there are in both; where they are not the same, rows 
 neighbourhoods would make up clusters that are none.
 
 Where columns go their own ways the small directions of what details are made of are noise too.
-Where rows are few besides, a linear model overfits it, and has less to overfit where the large
+Where rows are few besides, a linear model overfits them, and has less to overfit where the large
 directions count for more. Of wide rows the details hold no more than large directions anyway.
 
 The rules are for tables of numbers and categories. Counts are thinned, and of the second view some
@@ -54,7 +54,7 @@ NOISE_OF_COUNTS = 3.0
 OF_COUNTS = 0.6
 #: What the variances of details are raised to, and that of so few rows of so few dimensions.
 AS_THEY_ARE, STEEPER = 1.0, 1.5
-FEW_ROWS, FEW_DIMENSIONS = 1500, 256
+FEW, NARROW = 1500, 256
 #: Clumpiness below which coherent columns are taken to have no clusters in common.
 CLUMPY = 0.2
 #: How large neighbourhoods are, and those of counts.
@@ -95,14 +95,10 @@ def auto_values(
         found["detail_share"] = 0.0
     fields = ("sides", "spectrum", "neighbourhood_scale", "detail_power")
     asked = {name for name in fields if getattr(config, name) == "auto"}
-    unused: dict[str, float] = {}
-    if not config.n_neighbourhood:
-        unused["neighbourhood_scale"] = NEIGHBOURHOODS
-    if not config.n_details:
-        unused["detail_power"] = AS_THEY_ARE
-    if asked.issubset(unused):  # what there is none of needs no finding out
-        return found | {name: unused[name] for name in asked}
-    if paired:
+    # What there is none of needs no finding out.
+    parts = {"neighbourhood_scale": config.n_neighbourhood, "detail_power": config.n_details}
+    matters = {name for name in asked if parts.get(name, 1)}
+    if paired or not matters:
         rule = Rule(*both_sides(config.swap), "learnt", NEIGHBOURHOODS, AS_THEY_ARE)
     elif counts:
         rule = Rule("one", 0.0, NOISE_OF_COUNTS, NEIGHBOURHOODS_OF_COUNTS, AS_THEY_ARE)
@@ -115,12 +111,11 @@ def auto_values(
             of_table = coherence(*told)
             if of_table < COHERENT:
                 n_dims = rows.numbers.shape[1] + sum(tables[0].cardinalities)
-                few = len(rows) <= FEW_ROWS and n_dims <= FEW_DIMENSIONS
+                few = len(rows) <= FEW and n_dims <= NARROW
                 rule = by_coherence(of_table, config.swap, few=few)
             else:
                 fine = fineness(*told) if "spectrum" in asked else 0.0
-                matters = "neighbourhood_scale" in asked.difference(unused)
-                clumpy = clumpiness(*told) if matters else CLUMPY
+                clumpy = clumpiness(*told) if "neighbourhood_scale" in matters else CLUMPY
                 rule = by_coherence(of_table, config.swap, fine, clumpy)
     found |= {name: getattr(rule, name) for name in asked}
     if "sides" in asked:

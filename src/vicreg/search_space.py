@@ -343,7 +343,11 @@ def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
         if name in ("corruption", "hidden", "projector", "betas") or isinstance(
             getattr(Config(), name, 0), bool | str | tuple
         ):
-            raise ValueError(f"space: {name} takes a choice, however: {domain}")
+            usual = getattr(Config(), name, "swap")
+            raise ValueError(
+                f"space: {name} takes a choice, such as [{usual!r}, ...], and no range, "
+                f"however: {domain}"
+            )
         if _is_whole(name) and math.ceil(domain.low) > math.floor(domain.high):
             raise ValueError(f"space: {name} takes whole numbers; there is none in {domain}")
         ends: tuple[Any, ...] = (domain.low, domain.high)
