@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,29 @@ def test_a_journal_is_made_and_resumed(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     run_a_trial(opened(path), 0.25)
     assert opened(path).best_value == 0.25
+
+
+def test_of_two_processes_that_come_at_once_one_makes_the_study(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    with quiet_optuna():  # the other has made it, and is about to say of what
+        begun = optuna.create_study(storage=open_storage(path), study_name="vicreg")
+    timer = threading.Timer(0.5, begun.set_user_attr, (vicreg.studies.DOCUMENT, DOCUMENT))
+    timer.start()
+    with quiet_optuna():
+        _, is_new = open_study(open_storage(path), "vicreg", DOCUMENT, n_objectives=1)
+    timer.join()
+    assert not is_new
+
+
+def test_a_study_whose_maker_died_at_once_is_made_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vicreg.studies, "MAKING", 0.1)
+    with quiet_optuna():
+        storage = open_storage(tmp_path / "a.journal")
+        optuna.create_study(storage=storage, study_name="vicreg", direction="maximize")
+    run_a_trial(opened(tmp_path / "a.journal"))
+    assert len(opened(tmp_path / "a.journal").trials) == 1
 
 
 @pytest.mark.parametrize("cut", [1, 7, 20])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
@@ -55,6 +55,8 @@ SAMPLERS = ("auto", "tpe", "gp", "random")
 SMALL_BUDGET = 25
 #: Seconds between heartbeats, and after which a silent trial counts as dead.
 HEARTBEAT, GRACE = 10, 40
+#: Seconds that a study which another process has begun to make may take to have its document.
+MAKING = 5.0
 #: How often a trial whose worker died is tried again.
 MOST_RETRIES = 3
 #: How often a database is opened in which another process makes the same tables.
@@ -121,6 +123,8 @@ def open_study(
 ) -> tuple[Study, bool]:
     """The study of a name, made or resumed, and whether it was made.
 
+    Of several processes that come at once, one makes it.
+
     Parameters
     ----------
     storage : BaseStorage
@@ -135,16 +139,22 @@ def open_study(
     ValueError
         If the study was made with another document; the message says what differs.
     """
+    begun_by_another = False
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            load_if_exists=True,
-            directions=["maximize"] * n_objectives,
-        )
+        try:
+            study = optuna.create_study(
+                storage=storage, study_name=name, directions=["maximize"] * n_objectives
+            )
+        except DuplicatedStudyError:
+            begun_by_another = True
+            study = optuna.load_study(study_name=name, storage=storage)
     except (KeyError, TypeError, AttributeError) as error:  # lines that are JSON but no journal
         raise ValueError(f"storage does not hold studies: {error!r}") from None
     known = study.user_attrs.get(DOCUMENT)
+    until = time.monotonic() + MAKING
+    while known is None and begun_by_another and not study.trials and time.monotonic() < until:
+        time.sleep(0.05)
+        known = study.user_attrs.get(DOCUMENT)
     if known is None:
         if study.trials:
             raise ValueError(
