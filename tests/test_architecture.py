@@ -35,6 +35,7 @@ ORDER = [
         "neighbourhoods",
         "collapse",
         "step",
+        "stack",
         "training",
         "progress",
         "embedder",

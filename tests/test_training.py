@@ -23,6 +23,7 @@ from vicreg.training import (
     DivergenceError,
     History,
     InterruptedWarning,
+    Job,
     Moment,
     train,
 )
@@ -48,16 +49,16 @@ def trained_with(observe: Any, **settings: Any) -> tuple[Embedder, History]:
     """An untrained embedder, trained by hand with an observer."""
     config = Config(**{**SMALL, **settings})
     embedder = fit_embedder(X, config, seed=0, n_threads=1, untrained=True)
-    history = train(
+    job = Job(
         embedder.network,
         embedder.table.transform(X),
         None,
         embedder.table.layout,
         corruption(swap=config.swap, mask=config.mask, noise=config.noise),
         config,
-        generator=torch.Generator().manual_seed(0),
-        observe=observe,
+        torch.Generator().manual_seed(0),
     )
+    history = train(job, observe=observe)
     return embedder, history
 
 

@@ -7,7 +7,7 @@ import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +27,11 @@ from vicreg.rules import auto_values
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
 from vicreg.table import TableEncoder
-from vicreg.training import MOST_HELD_OUT, History, InterruptedWarning, train
+from vicreg.training import MOST_HELD_OUT, History, InterruptedWarning, Job, train, train_together
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from vicreg.training import Moment, Pulse
     from vicreg.views import Compose, ViewMaker
 
-__all__ = ["Embedder", "build_network", "fit_embedder", "held_out_rows"]
+__all__ = ["Embedder", "build_network", "fit_embedder", "fit_together", "held_out_rows"]
 
 #: Rows, at the most, that what follows training is worked out from.
 MOST_ROWS = 1000
@@ -99,6 +99,17 @@ class Embedder:
             power=power,
             generator=generator,
         )
+
+    def note_the_end(self) -> None:
+        """Note how training ended, where it did not run to its end."""
+        history = self.history
+        if history.stopped == "early":
+            self.notes.append(
+                f"stopped early at step {history.moments[-1].step} of {self.config.steps}: "
+                f"the held-out loss was best at step {history.best_step}"
+            )
+        elif history.stopped == "interrupted":
+            self.notes.append("interrupted from the keyboard: trained only in part")
 
     def embed(self, source: Source, *, side: int = 0, first_row: int = 0) -> NDArray[np.float32]:
         """Embedding (rows, n_components) of a table with the fitted columns.
@@ -176,6 +187,120 @@ def fit_embedder(
         given and ``config.neighbours`` too; if a second table is and ``config.shared_weights`` is
         not.
     """
+    embedder, job = _prepared(
+        source,
+        config,
+        seed=seed,
+        device=device,
+        n_threads=n_threads,
+        precision=precision,
+        untrained=untrained,
+        groups=groups,
+        weights=weights,
+        paired=paired,
+    )
+    if untrained:
+        embedder.finish(job.rows, job.generator)
+        return embedder
+    bar = ProgressBar(config.steps) if verbose else nullcontext(None)
+    with _threads(embedder.n_threads), bar as show:
+
+        def told(moment: Moment) -> None:
+            if show is not None:
+                show(moment)
+            if observe is not None:
+                job.network.eval()
+                observe(embedder, moment)
+                job.network.train()
+
+        def beat(sign: Pulse) -> None:
+            if show is not None:
+                show.pulse(sign)
+            if pulse is not None:
+                pulse(sign)
+
+        embedder.history = train(job, observe=told, pulse=beat)
+        embedder.finish(job.rows, job.generator)
+    embedder.note_the_end()
+    return embedder
+
+
+def fit_together(
+    asked: Sequence[tuple[Source, Config, int]],
+    *,
+    device: str = "auto",
+    n_threads: int | None = None,
+    pulse: Callable[[Pulse], None] | None = None,
+) -> list[Embedder | Exception]:
+    """:func:`fit_embedder` of several tables, configurations and seeds at once.
+
+    For small networks, whose steps are taken in a stack where they are alike, see
+    :func:`vicreg.training.train_together`. But for rounding each comes out as if it were fitted
+    alone.
+
+    Parameters
+    ----------
+    asked : sequence of (Source, Config, int)
+        Table, configuration and seed of every fit.
+    device, n_threads, pulse
+        See :func:`fit_embedder`.
+
+    Returns
+    -------
+    list of Embedder or Exception
+        What came of each: a fit that fails does not keep the others from their end.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C: half a fit is none.
+    """
+    found: dict[int, Embedder | Exception] = {}
+    prepared: dict[int, _Prepared] = {}
+    for place, (source, config, seed) in enumerate(asked):
+        try:
+            prepared[place] = _prepared(
+                source, config, seed=seed, device=device, n_threads=n_threads
+            )
+        except Exception as error:
+            found[place] = error
+    threads = max((one.embedder.n_threads for one in prepared.values()), default=1)
+    with _threads(threads):
+        histories = train_together([one.job for one in prepared.values()], pulse=pulse)
+        for (place, (embedder, job)), history in zip(prepared.items(), histories, strict=True):
+            found[place] = embedder
+            if isinstance(history, Exception):
+                found[place] = history
+                continue
+            embedder.history = history
+            embedder.finish(job.rows, job.generator)
+            if embedder.history.stopped == "interrupted":
+                raise KeyboardInterrupt
+            embedder.note_the_end()
+    return [found[place] for place in range(len(asked))]
+
+
+class _Prepared(NamedTuple):
+    """An embedder that has yet to be trained, and on what."""
+
+    embedder: Embedder
+    job: Job
+
+
+def _prepared(
+    source: Source,
+    config: Config,
+    *,
+    seed: int,
+    device: str,
+    n_threads: int | None,
+    precision: str = "auto",
+    untrained: bool = False,
+    groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+    paired: Source | None = None,
+) -> _Prepared:
+    """All of :func:`fit_embedder` that comes before training."""
     n_rows = source.shape[0]
     if n_rows < 2:
         raise ValueError(
@@ -258,60 +383,30 @@ def fit_embedder(
         "bfloat16" if bfloat16 else "float32",
         second,
     )
-    if untrained:
-        embedder.finish(rows, generator)
-        return embedder
     near: Partners | None = None
     held_out_near: Partners | None = None
-    if config.neighbours:
+    if config.neighbours and not untrained:
         with fastest_float32(math.inf):
             found = near_rows(rows, table.cardinalities, config.neighbours, generator)
         near = Near(found, config.near_share)
     elif groups is not None:
         near = Mates.of(_of_rows(groups, training, place))
         held_out_near = None if judging is None else Mates.of(_of_rows(groups, judging, place))
-    bar = ProgressBar(config.steps) if verbose else nullcontext(None)
-    with _threads(threads), bar as show:
-
-        def told(moment: Moment) -> None:
-            if show is not None:
-                show(moment)
-            if observe is not None:
-                network.eval()
-                observe(embedder, moment)
-                network.train()
-
-        def beat(sign: Pulse) -> None:
-            if show is not None:
-                show.pulse(sign)
-            if pulse is not None:
-                pulse(sign)
-
-        embedder.history = train(
-            network,
-            rows,
-            held_out,
-            layout,
-            _corruption(table, config, place),
-            config,
-            generator=generator,
-            near=near,
-            held_out_near=held_out_near,
-            weights=None if weights is None else _of_rows(weights, training, place),
-            make_views=TwoViews if second is None else _across(rows, second, config, seed),
-            bfloat16=bfloat16,
-            observe=told,
-            pulse=beat,
-        )
-        embedder.finish(rows, generator)
-    if embedder.history.stopped == "early":
-        notes.append(
-            f"stopped early at step {embedder.history.moments[-1].step} of {config.steps}: "
-            f"the held-out loss was best at step {embedder.history.best_step}"
-        )
-    elif embedder.history.stopped == "interrupted":
-        notes.append("interrupted from the keyboard: trained only in part")
-    return embedder
+    job = Job(
+        network,
+        rows,
+        held_out,
+        layout,
+        _corruption(table, config, place),
+        config,
+        generator,
+        near=near,
+        held_out_near=held_out_near,
+        weights=None if weights is None else _of_rows(weights, training, place),
+        make_views=TwoViews if second is None else _across(rows, second, config, seed),
+        bfloat16=bfloat16,
+    )
+    return _Prepared(embedder, job)
 
 
 def held_out_rows(n_rows: int, config: Config) -> int:

@@ -87,14 +87,16 @@ class Rows:
             torch.index_select(source.numbers, 0, positions, out=self.numbers)
         else:
             self.numbers.copy_(source.numbers.index_select(0, positions))
-        torch.index_select(source.codes, 0, positions, out=self.codes)
+        if source.codes.shape[1]:
+            torch.index_select(source.codes, 0, positions, out=self.codes)
         if source.depth is not None and self.depth is not None:
             torch.index_select(source.depth, 0, positions, out=self.depth)
 
     def copy(self, other: Rows) -> None:
         """Overwrite with as many other rows."""
         self.numbers.copy_(other.numbers)
-        self.codes.copy_(other.codes)
+        if other.codes.shape[1]:
+            self.codes.copy_(other.codes)
         if self.depth is not None and other.depth is not None:
             self.depth.copy_(other.depth)
 

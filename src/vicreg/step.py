@@ -73,9 +73,9 @@ class TrainingStep:
         bfloat16: bool = False,
         capture: bool = False,
     ) -> None:
-        self.network = network
+        self.network, self.config = network, config
         self.weights = LossWeights(config.lam, config.mu, config.nu, config.gamma, config.eps)
-        self._lr, self._bfloat16 = config.lr, bfloat16
+        self._bfloat16 = bfloat16
         self._device = rows.numbers.device
         self._optimizer = FlatOptimizer(
             network,
@@ -102,18 +102,27 @@ class TrainingStep:
             self._batches = permuted_batches(len(rows), config.batch_size, generator)
         else:
             self._batches = weighted_batches(weights, config.batch_size, generator)
-        self._sums = torch.zeros(4, device=self._device)
-        self._steps = 0
+        #: Total, invariance, variance and covariance, summed over so many steps.
+        self.sums, self.summed = torch.zeros(4, device=self._device), 0
 
     def __call__(self, factor: float) -> None:
         """Take a step with ``factor`` times the peak learning rate."""
-        self._optimizer.set_rate(self._lr * factor)
-        views = self._views(next(self._batches))
+        self._optimizer.set_rate(self.config.lr * factor)
+        views = self.draw()
         if self._captured is None:
             self._update(views)
         else:
             self._captured(views)
-        self._steps += 1
+        self.summed += 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it multiplies in float32, or more, on a CPU."""
+        return self._device.type == "cpu" and not self._bfloat16
+
+    def draw(self) -> Rows:
+        """Views of the next batch, first ones before second ones; overwritten by the next call."""
+        return self._views(next(self._batches))
 
     def _update(self, views: Rows) -> None:
         with torch.autocast(
@@ -126,7 +135,7 @@ class TrainingStep:
             z1, z2 = self.network(views)
         terms = closed_form_loss(z1, z2, self.weights)
         self._optimizer.step(terms.total)
-        self._sums += torch.stack(terms).detach()
+        self.sums += torch.stack(terms).detach()
 
     def finish(self) -> None:
         """Leave the network as it is, with parameters of their own."""
@@ -137,13 +146,13 @@ class TrainingStep:
 
         The one place that waits for the device.
         """
-        total, invariance, variance, covariance = (self._sums / self._steps).tolist()
+        total, invariance, variance, covariance = (self.sums / self.summed).tolist()
         return total, invariance, variance, covariance
 
     def forget_terms(self) -> None:
         """Begin the means of :meth:`mean_terms` anew."""
-        self._sums.zero_()
-        self._steps = 0
+        self.sums.zero_()
+        self.summed = 0
 
 
 class _Captured:

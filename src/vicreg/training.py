@@ -17,11 +17,12 @@ from vicreg.loss import closed_form_loss
 from vicreg.metrics import effective_rank
 from vicreg.optim import warmup_cosine
 from vicreg.precision import fastest_float32
+from vicreg.stack import StackedStep, likeness
 from vicreg.step import TrainingStep
 from vicreg.views import TwoViews
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from vicreg.config import Config
     from vicreg.loss import LossWeights
@@ -29,10 +30,22 @@ if TYPE_CHECKING:
     from vicreg.partners import Partners
     from vicreg.views import Corruption, Layout, ViewMaker
 
-__all__ = ["DivergenceError", "History", "InterruptedWarning", "Moment", "Pulse", "train"]
+__all__ = [
+    "DivergenceError",
+    "History",
+    "InterruptedWarning",
+    "Job",
+    "Moment",
+    "Pulse",
+    "train",
+    "train_together",
+]
 
 #: How often a fit looks at itself: terms, held-out loss, effective rank.
 EVALUATIONS = 30
+#: The same in a stack, where nobody watches and no held-out rows decide: a look takes as long as
+#: ten of a small network's steps.
+EVALUATIONS_UNSEEN = 10
 #: Rows that decide when to stop, at the most.
 MOST_HELD_OUT = 1000
 #: Rows that are evaluated at a time, at the least: many small batches would cost many calls.
@@ -105,29 +118,14 @@ class _Trial(NamedTuple):
     rows: Rows
 
 
-def train(
-    network: JointEmbedding,
-    rows: Rows,
-    held_out: Rows | None,
-    layout: Layout,
-    corrupt: Corruption,
-    config: Config,
-    *,
-    generator: torch.Generator,
-    near: Partners | None = None,
-    held_out_near: Partners | None = None,
-    weights: Tensor | None = None,
-    make_views: ViewMaker = TwoViews,
-    bfloat16: bool = False,
-    observe: Callable[[Moment], None] | None = None,
-    pulse: Callable[[Pulse], None] | None = None,
-) -> History:
-    """Train a network in place, by the VICReg loss of two views of every row.
+@dataclass(frozen=True)
+class Job:
+    """A network and what to train it on.
 
     Parameters
     ----------
     network : JointEmbedding
-        On the device of the rows.
+        Trained in place; on the device of the rows.
     rows : Rows
         Training rows, all in memory.
     held_out : Rows or None
@@ -147,6 +145,38 @@ def train(
     make_views : ViewMaker
     bfloat16 : bool
         See :class:`vicreg.step.TrainingStep`.
+    """
+
+    network: JointEmbedding
+    rows: Rows
+    held_out: Rows | None
+    layout: Layout
+    corrupt: Corruption
+    config: Config
+    generator: torch.Generator
+    near: Partners | None = None
+    held_out_near: Partners | None = None
+    weights: Tensor | None = None
+    make_views: ViewMaker = TwoViews
+    bfloat16: bool = False
+
+    @property
+    def work(self) -> int:
+        """Multiplications of a step's largest product."""
+        return 2 * self.config.batch_size * self.network.largest_layer
+
+
+def train(
+    job: Job,
+    *,
+    observe: Callable[[Moment], None] | None = None,
+    pulse: Callable[[Pulse], None] | None = None,
+) -> History:
+    """Train a network in place, by the VICReg loss of two views of every row.
+
+    Parameters
+    ----------
+    job : Job
     observe : callable, optional
         Told of every :class:`Moment`.
     pulse : callable, optional
@@ -163,93 +193,192 @@ def train(
     DivergenceError
         If the loss is no longer finite.
     """
-    trial = _trial(rows, held_out, layout, corrupt, config, generator, held_out_near, make_views)
-    at_start = Deviations.of(network, *trial)
-    take_step = TrainingStep(
-        network,
-        rows,
-        layout,
-        corrupt,
-        config,
-        generator=generator,
-        near=near,
-        weights=weights,
-        make_views=make_views,
-        bfloat16=bfloat16,
-    )
-    every = max(1, config.steps // EVALUATIONS)
-    history = History()
-    watch = _Watch(config.patience if held_out is not None else 0)
+    course = _Course(job, observe)
+    failed = _take_all([course], pulse)
+    if failed:
+        raise failed[course]
+    return course.history
+
+
+def train_together(
+    jobs: Sequence[Job], *, pulse: Callable[[Pulse], None] | None = None
+) -> list[History | DivergenceError]:
+    """:func:`train` small networks, those that are alike in one stack of steps.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    pulse : callable, optional
+        As of :func:`train`; of each stack the first network's.
+
+    Returns
+    -------
+    list of History or DivergenceError
+        One for each job: a network that diverges does not keep the others from their end.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C.
+    """
+    unseen = all(job.held_out is None for job in jobs)
+    courses = [
+        _Course(job, evaluations=EVALUATIONS_UNSEEN if unseen else EVALUATIONS) for job in jobs
+    ]
+    stacks: dict[Hashable, list[_Course]] = {}
+    for place, course in enumerate(courses):
+        alike = likeness(course.take_step)
+        key = place if alike is None else (alike, course.job.config.steps)
+        stacks.setdefault(key, []).append(course)
+    failed: dict[_Course, DivergenceError] = {}
+    for stack in stacks.values():
+        failed |= _take_all(stack, pulse)
+    return [failed.get(course, course.history) for course in courses]
+
+
+class _Course:
+    """One network's training: what is known of it beside its steps."""
+
+    def __init__(
+        self,
+        job: Job,
+        observe: Callable[[Moment], None] | None = None,
+        evaluations: int = EVALUATIONS,
+    ) -> None:
+        self.job, self._observe = job, observe
+        self._trial = _trial(job)
+        self._at_start = Deviations.of(job.network, *self._trial)
+        self.take_step = TrainingStep(
+            job.network,
+            job.rows,
+            job.layout,
+            job.corrupt,
+            job.config,
+            generator=job.generator,
+            near=job.near,
+            weights=job.weights,
+            make_views=job.make_views,
+            bfloat16=job.bfloat16,
+        )
+        self.history = History()
+        self._watch = _Watch(job.config.patience if job.held_out is not None else 0)
+        self._every = max(1, job.config.steps // evaluations)
+        job.network.train()
+
+    def factor(self, step: int) -> float:
+        """What the peak learning rate is multiplied by."""
+        config = self.job.config
+        return warmup_cosine(step - 1, config.steps, config.warmup, constant=config.constant_lr)
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether the fit looks at itself after a step."""
+        return step % self._every == 0 or step == self.job.config.steps
+
+    def should_stop(self, step: int, seconds: float) -> bool:
+        """Evaluate, and say whether held-out rows ask for an end.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss is no longer finite.
+        """
+        network, config = self.job.network, self.job.config
+        terms = self.take_step.mean_terms()
+        self.take_step.forget_terms()
+        if not math.isfinite(terms[0]):
+            raise DivergenceError(_advice(step, config))
+        held_out_loss, rank = _evaluate(network, self._trial, self.take_step.weights)
+        network.train()
+        moment = Moment(
+            step,
+            *terms,
+            held_out=held_out_loss,
+            effective_rank=rank,
+            lr=config.lr * self.factor(step),
+            seconds=seconds,
+        )
+        self.history.moments.append(moment)
+        if self._observe is not None:
+            self._observe(moment)
+        if self._watch.should_stop(moment, network):
+            self.history.stopped = "early"
+        return self.history.stopped == "early"
+
+    def settle(self) -> None:
+        """Go back to the best weights, and warn of a collapse."""
+        network = self.job.network
+        self.history.best_step = self._watch.settle(network, self.history)
+        network.eval()
+        ranks = [moment.effective_rank for moment in self.history.moments]
+        after = Deviations.of(network, *self._trial)
+        warn_of_collapse(self._at_start, after, ranks, self.job.config)
+
+
+def _take_all(
+    courses: list[_Course], pulse: Callable[[Pulse], None] | None
+) -> dict[_Course, DivergenceError]:
+    """All steps of one course, or of several that are alike; those that diverged, and why."""
+    first, running = courses[0], list(courses)
+    stack = StackedStep([course.take_step for course in courses]) if len(courses) > 1 else None
+    failed: dict[_Course, DivergenceError] = {}
     started = beat = time.perf_counter()
-    network.train()
-    with fastest_float32(2 * config.batch_size * network.largest_layer):
-        for step in range(1, config.steps + 1):
+    with fastest_float32(max(course.job.work for course in courses)):
+        for step in range(1, first.job.config.steps + 1):
             try:
-                factor = warmup_cosine(
-                    step - 1, config.steps, config.warmup, constant=config.constant_lr
-                )
-                take_step(factor)
-                if step % every and step != config.steps:
-                    if pulse is not None and time.perf_counter() - beat >= PULSE:
-                        beat = time.perf_counter()
-                        pulse(Pulse(step, take_step.mean_terms()[0], beat - started))
+                if stack is None:
+                    first.take_step(first.factor(step))
+                else:
+                    stack([course.factor(step) for course in courses])
+                now = time.perf_counter()
+                if not first.is_evaluated(step):
+                    if pulse is not None and now - beat >= PULSE:
+                        beat = now
+                        pulse(Pulse(step, first.take_step.mean_terms()[0], beat - started))
                     continue
-                terms = take_step.mean_terms()
-                take_step.forget_terms()
-                if not math.isfinite(terms[0]):
-                    raise DivergenceError(_advice(step, config))
-                held_out_loss, rank = _evaluate(network, trial, take_step.weights)
-                network.train()
-                moment = Moment(
-                    step,
-                    *terms,
-                    held_out=held_out_loss,
-                    effective_rank=rank,
-                    lr=config.lr * factor,
-                    seconds=time.perf_counter() - started,
-                )
-                history.moments.append(moment)
-                if observe is not None:
-                    observe(moment)
-                if watch.should_stop(moment, network):
-                    history.stopped = "early"
+                for course in list(running):
+                    try:
+                        if course.should_stop(step, now - started):
+                            running.remove(course)
+                    except DivergenceError as error:
+                        running.remove(course)
+                        failed[course] = error
+                if not running:
                     break
             except KeyboardInterrupt:
-                if step == 1:
+                if step == 1 or stack is not None:
                     raise
-                history.stopped = "interrupted"
+                first.history.stopped = "interrupted"
                 warnings.warn(
-                    f"interrupted at step {step} of {config.steps}: the model keeps what it has "
-                    "learnt so far",
+                    f"interrupted at step {step} of {first.job.config.steps}: the model keeps "
+                    "what it has learnt so far",
                     InterruptedWarning,
                     stacklevel=2,
                 )
                 break
-        take_step.finish()
-        history.best_step = watch.settle(network, history)
-    network.eval()
-    ranks = [moment.effective_rank for moment in history.moments]
-    warn_of_collapse(at_start, Deviations.of(network, *trial), ranks, config)
-    return history
+        if stack is None:
+            first.take_step.finish()
+        else:
+            stack.finish()
+        for course in courses:
+            if course not in failed:
+                course.settle()
+    return failed
 
 
-def _trial(
-    rows: Rows,
-    held_out: Rows | None,
-    layout: Layout,
-    corrupt: Corruption,
-    config: Config,
-    generator: torch.Generator,
-    near: Partners | None,
-    make_views: ViewMaker,
-) -> _Trial:
-    chosen = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
-    size = min(max(config.batch_size, FEWEST_AT_ONCE), len(chosen))
+def _trial(job: Job) -> _Trial:
+    chosen = job.rows.take(slice(0, MOST_HELD_OUT)) if job.held_out is None else job.held_out
+    size = min(max(job.config.batch_size, FEWEST_AT_ONCE), len(chosen))
     starts = range(0, len(chosen) - size + 1, size)
     batches = [
-        make_views(chosen, layout, corrupt, size, generator, sides=config.sides, near=near)(
-            torch.arange(start, start + size, device=rows.numbers.device)
-        )
+        job.make_views(
+            chosen,
+            job.layout,
+            job.corrupt,
+            size,
+            job.generator,
+            sides=job.config.sides,
+            near=job.held_out_near,
+        )(torch.arange(start, start + size, device=chosen.numbers.device))
         for start in starts
     ]
     return _Trial(batches, chosen)
