@@ -20,7 +20,7 @@ from vicreg.views import corruption
 if TYPE_CHECKING:
     from vicreg.networks import JointEmbedding, Rows
 
-__all__ = ["Problem", "default_problem", "seed_problem", "small_problem"]
+__all__ = ["Problem", "default_problem", "narrow_problem", "seed_problem", "small_problem"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,22 @@ def default_problem(count: int, *, padded: bool) -> Problem:
         width = round(even(64, 512))
         configs.append(replace(config, projector=(width,) * 3) if padded else config)
     return _problem("default, padded" if padded else "default", X, configs)
+
+
+def narrow_problem(count: int, width: int, batch_size: int) -> Problem:
+    """Networks of 30 columns, all of whose layers have one width; the loss weights differ."""
+    X = np.random.default_rng(0).normal(size=(1000, 30)).astype(np.float32)
+    config = Config(
+        hidden=(width,),
+        n_components=width,
+        projector=(width,) * 2,
+        detail_share=0,
+        swap=0.3,
+        sides="both",
+        batch_size=batch_size,
+    )
+    configs = [replace(config, lam=5.0 + trial) for trial in range(count)]
+    return _problem(f"30 columns, width {width}, batch {batch_size}", X, configs)
 
 
 def _problem(name: str, X: np.ndarray, configs: list[Config]) -> Problem:

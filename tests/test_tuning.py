@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ import scipy.sparse
 import torch
 from sklearn.datasets import load_digits, load_wine
 
-from vicreg import InterruptedWarning, TuningResult, VICReg, tune
-from vicreg.embedder import fit_embedder
+from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tune
+from vicreg.embedder import fit_embedder, fit_together
 from vicreg.studies import OWNER, open_storage, quiet_optuna
 from vicreg.study_page import StudyPage
+from vicreg.trials import Plan, Tickets, at_once, plan
 
 X, Y = load_wine(return_X_y=True)
 SMALL = {"steps": 20, "n_components": 8, "hidden_width": 16, "projector_width": 16}
@@ -314,6 +316,7 @@ def test_ctrl_c_keeps_finished_trials_and_queues_the_one_at_hand(
         return real(*arguments, **named)
 
     monkeypatch.setattr("vicreg.objectives.fit_embedder", third_time)
+    monkeypatch.setattr("vicreg.trials.MOST_TOGETHER", 1)
     same: dict[str, Any] = {
         "space": SMALL,
         "objective": "rankme",
@@ -330,6 +333,96 @@ def test_ctrl_c_keeps_finished_trials_and_queues_the_one_at_hand(
     assert [trial["state"] for trial in again.trials[:3]] == states[:3]
     assert again.trials[3]["state"] in ("complete", "pruned")
     assert again.trials[3]["lam"] == found.trials[2]["lam"]
+
+
+def test_ctrl_c_queues_all_trials_of_a_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = []
+    real = fit_together
+
+    def second_time(asked: Any, **named: Any) -> Any:
+        stacks.append(len(asked))
+        if len(stacks) == 2:
+            raise KeyboardInterrupt
+        return real(asked, **named)
+
+    monkeypatch.setattr("vicreg.objectives.fit_together", second_time)
+    same: dict[str, Any] = {
+        "space": SMALL,
+        "objective": "rankme",
+        "storage": tmp_path / "a.journal",
+        "random_state": 0,
+        "finalists": 0,
+    }
+    with pytest.warns(InterruptedWarning, match="the search ends here"):
+        found = tune(X, n_trials=13, **same)
+    assert stacks == [10, 3]
+    states = [trial["state"] for trial in found.trials]
+    assert states == ["complete"] * 10 + ["fail"] * 3 + ["waiting"] * 3
+    again = tune(X, n_trials=3, **same)
+    assert [trial["state"] for trial in again.trials[13:]] == ["complete"] * 3
+    for cut, taken in zip(found.trials[10:13], again.trials[13:], strict=True):
+        assert taken["lam"] == cut["lam"]
+
+
+def test_a_study_of_small_networks_is_that_of_trials_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    same: dict[str, Any] = {
+        "n_trials": 8,
+        "space": {**SMALL, "lr": {"low": 1e-3, "high": 1e30, "log": True}, "batch_norm": False},
+        "objective": "silhouette",
+        "random_state": 0,
+        "finalists": 0,
+        "sampler": "random",
+        "prune": False,
+        "n_threads": 1,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        together = tune(X, Y, **same)
+        monkeypatch.setattr("vicreg.trials.MOST_TOGETHER", 1)
+        alone = tune(X, Y, **same)
+    states = [trial["state"] for trial in together.trials]
+    assert states == [trial["state"] for trial in alone.trials]
+    assert {"complete", "fail"} == set(states)
+    for one, other in zip(together.trials, alone.trials, strict=True):
+        assert one["lam"] == other["lam"]
+        if one["state"] == "fail":
+            assert one["cause"].split(":")[0] == other["cause"].split(":")[0]
+        elif one["lr"] < 0.1:
+            assert one["silhouette"] == pytest.approx(other["silhouette"], abs=0.02)
+
+
+def test_large_networks_and_databases_are_tried_one_by_one(tmp_path: Path) -> None:
+    def planned(**settings: Any) -> Plan:
+        return plan(
+            X,
+            None,
+            objective=None,
+            space=settings,
+            fixed=None,
+            seed=0,
+            device="cpu",
+            prune=True,
+        )
+
+    small = planned(**SMALL)
+    assert at_once(small, None) == at_once(small, tmp_path / "a.journal") == 10
+    assert at_once(small, "postgresql://host/name") == 1
+    assert at_once(planned(), None) == 1
+    assert at_once(planned(**{**SMALL, "hidden_width": {"low": 8, "high": 4096}}), None) == 1
+
+
+def test_tickets_are_shared_out() -> None:
+    tickets = Tickets(7, takers=2)
+    assert [tickets.take(10), tickets.take(10), tickets.take(1)] == [4, 2, 1]
+    assert tickets.take(10) == 0
+    tickets.give_back(3)
+    assert tickets.take(10) == 2
+    late = Tickets(7, until=time.monotonic() - 1)
+    assert [late.take(10), late.take(10)] == [1, 0]
 
 
 def running(journal: Path) -> list[optuna.trial.FrozenTrial]:

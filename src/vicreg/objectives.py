@@ -16,7 +16,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
-from vicreg.embedder import fit_embedder
+from vicreg.embedder import fit_embedder, fit_together
 from vicreg.inference import embed
 from vicreg.label_free import (
     alpha_req,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]
 
-__all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "objectives_named"]
+__all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "fit_all", "objectives_named"]
 
 TEST_SHARE = 0.3
 #: Rows that scores are computed on, and that probes learn from, at the most.
@@ -69,7 +69,14 @@ HIDDEN_SHARE = 1 / 3
 FEWEST_COLUMNS = 4
 CROSS_CLUSTERS = 20
 
+Side = Literal["train", "test"]
 Which = Literal["plain", "blind"]
+#: What objectives call a fit: whether columns are hidden from it, how often its seed is changed.
+_KEYS: dict[str, tuple[Which, int]] = {
+    "plain": ("plain", 0),
+    "again": ("plain", 1),
+    "blind": ("blind", 0),
+}
 
 
 class Bench:
@@ -167,8 +174,8 @@ class Fits:
         self.bench, self.config, self.seed = bench, config, seed
         self.n_threads, self.device = n_threads, device
         self._observe, self._pulse = observe, pulse
-        self._fitted: dict[tuple[Which, int], Embedder] = {}
-        self._embedded: dict[tuple[Which, int], tuple[Matrix, Matrix]] = {}
+        self._fitted: dict[tuple[Which, int], Embedder | Exception] = {}
+        self._embedded: dict[tuple[Side, Which, int], Matrix] = {}
 
     def embedder(self, which: Which = "plain", repeat: int = 0) -> Embedder:
         """The fit on all columns or without the hidden ones; ``repeat`` changes its seed.
@@ -177,6 +184,8 @@ class Fits:
         ------
         KeyboardInterrupt
             If it was interrupted: half a fit is no trial.
+        Exception
+            What :func:`fit_all` came upon.
         """
         key = which, repeat
         if key not in self._fitted:
@@ -201,20 +210,26 @@ class Fits:
             if embedder.history.stopped == "interrupted":
                 raise KeyboardInterrupt
             self._fitted[key] = embedder
-        return self._fitted[key]
+        fitted = self._fitted[key]
+        if isinstance(fitted, Exception):
+            raise fitted
+        return fitted
+
+    def space(self, side: Side, which: Which = "plain", repeat: int = 0) -> Matrix:
+        """Embedding of the training or of the test rows."""
+        key = side, which, repeat
+        if key not in self._embedded:
+            rows = dict(zip(("train", "test"), self.bench.rows(which), strict=True))
+            self._embedded[key] = self.embedder(which, repeat).embed(rows[side])
+        return self._embedded[key]
 
     def spaces(self, which: Which = "plain", repeat: int = 0) -> tuple[Matrix, Matrix]:
         """Embeddings of the training and of the test rows."""
-        key = which, repeat
-        if key not in self._embedded:
-            embedder = self.embedder(which, repeat)
-            train, test = (embedder.embed(rows) for rows in self.bench.rows(which))
-            self._embedded[key] = train, test
-        return self._embedded[key]
+        return self.space("train", which, repeat), self.space("test", which, repeat)
 
     def test(self, which: Which = "plain", repeat: int = 0) -> Matrix:
         """Embedding of the test rows that scores without labels are computed on."""
-        return self.spaces(which, repeat)[1][:MOST_TEST]
+        return self.space("test", which, repeat)[:MOST_TEST]
 
     @cached_property
     def views(self) -> Matrix:
@@ -252,10 +267,34 @@ class Objective:
     fits: tuple[str, ...] = ("plain",)
 
 
+def fit_all(several: Sequence[Fits], objectives: Sequence[Objective]) -> None:
+    """Make the fits that objectives look at, of several configurations at once.
+
+    For small networks, see :func:`vicreg.embedder.fit_together`. What a fit comes upon, its scores
+    raise.
+    """
+    keys = {_KEYS[name] for objective in objectives for name in objective.fits}
+    asked = [(one, key) for key in sorted(keys) for one in several]
+    if not asked:
+        return
+    first = several[0]
+    found = fit_together(
+        [
+            (one.bench.rows(which)[0], one.config, one.seed + repeat)
+            for one, (which, repeat) in asked
+        ],
+        device=first.device,
+        n_threads=first.n_threads,
+        pulse=first._pulse,
+    )
+    for (one, key), fitted in zip(asked, found, strict=True):
+        one._fitted[key] = fitted
+
+
 def _silhouette(fits: Fits) -> float:
     labels, rows = fits.bench.labels, fits.bench.labelled[1]
     assert labels is not None
-    return silhouette(fits.spaces()[1][rows], labels[fits.bench.test][rows])
+    return silhouette(fits.space("test")[rows], labels[fits.bench.test][rows])
 
 
 def _probe(fits: Fits, probe: Callable[[Matrix, LabelledSplit], float]) -> float:

@@ -18,6 +18,7 @@ __all__ = [
     "Range",
     "Space",
     "Suggester",
+    "largest",
     "search_space",
     "settings_of",
 ]
@@ -226,6 +227,25 @@ def draw(space: Space, suggester: Suggester) -> dict[str, Any]:
         else:
             drawn[name] = suggester.suggest_float(name, domain.low, domain.high, log=domain.log)
     return drawn
+
+
+def largest(space: Space) -> dict[str, Any]:
+    """The upper end of every range, and the largest number of every choice.
+
+    Examples
+    --------
+    >>> from vicreg.search_space import Choice, Range, largest
+    >>> largest({"lr": Range(0.1, 0.2), "detail_share": Choice(("auto", 0.0, 0.5))})
+    {'lr': 0.2, 'detail_share': 0.5}
+    """
+    found: dict[str, Any] = {}
+    for name, domain in space.items():
+        if isinstance(domain, Range):
+            found[name] = math.floor(domain.high) if _is_whole(name) else domain.high
+        else:
+            numbers_there = [one for one in domain.values if isinstance(one, bool | int | float)]
+            found[name] = max(numbers_there, default=domain.values[0])
+    return found
 
 
 def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:

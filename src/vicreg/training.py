@@ -45,7 +45,7 @@ __all__ = [
 EVALUATIONS = 30
 #: The same in a stack, where nobody watches and no held-out rows decide: a look takes as long as
 #: ten of a small network's steps.
-EVALUATIONS_UNSEEN = 10
+EVALUATIONS_UNSEEN = 5
 #: Rows that decide when to stop, at the most.
 MOST_HELD_OUT = 1000
 #: Rows that are evaluated at a time, at the least: many small batches would cost many calls.

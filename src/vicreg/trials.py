@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 
 from vicreg import __version__
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
-from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
+from vicreg.objectives import OBJECTIVES, Bench, Fits, fit_all, objectives_named
 from vicreg.search_space import (
     AFTER_TRAINING,
     as_document,
     draw,
+    largest,
     search_space,
     settings_of,
     values_of,
@@ -26,6 +29,7 @@ from vicreg.studies import (
     OWNER,
     give_back,
     halving,
+    is_url,
     open_storage,
     open_study,
     owner,
@@ -47,12 +51,18 @@ if TYPE_CHECKING:
     from vicreg.sources import Source
     from vicreg.training import Pulse
 
-__all__ = ["Plan", "Tickets", "begin", "plan", "work"]
+__all__ = ["Plan", "Tickets", "at_once", "begin", "plan", "work"]
 
 #: A fit is looked at for pruning after 1/9, 3/9 and 6/9 of its steps.
 RUNGS = 9
 LOOKED_AT = (1, 3, 6)
 FEWEST_ROWS = 10
+#: Trials whose networks are trained at once, at the most: samplers draw as many at random before
+#: they learn from any.
+MOST_TOGETHER = 10
+#: Multiplications of a step's largest product up to which that pays: ten networks then take less
+#: than half of their time (``benchmarks/stacked.py``).
+WORK_FOR_STACKS = 1e6
 DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "seed_agreement"
 
 
@@ -69,6 +79,8 @@ class Plan(NamedTuple):
     prune: bool
     #: Of the table, see :func:`vicreg.fingerprint.fingerprint`.
     data: dict[str, Any]
+    #: How many trials may be begun at once.
+    together: int = 1
 
     @property
     def document(self) -> dict[str, Any]:
@@ -123,54 +135,73 @@ def plan(
                     "Label more rows, or tune without labels"
                 )
     data = _fingerprint(source, labels) if data is None else data
-    return Plan(source, labels, searched, kept, names, seed, device, prune, data)
+    together = _together(searched, kept, *source.shape)
+    return Plan(source, labels, searched, kept, names, seed, device, prune, data, together)
+
+
+def at_once(of: Plan, storage: str | Path | None) -> int:
+    """How many of a plan's trials are begun at once.
+
+    In a database one: it finds a dead worker's trial by its heartbeats, which a trial has alone.
+    """
+    return 1 if storage is not None and is_url(storage) else of.together
 
 
 class Tickets:
-    """How many trials may still begin, and until when; the first may in any case."""
+    """How many trials may still begin, and until when; the first one may in any case.
 
-    def __init__(self, count: int, until: float | None = None) -> None:
-        self.left, self._taken = count, 0
+    ``takers`` is the number of those who ask for them: none gets more than its share of what is
+    left.
+    """
+
+    def __init__(self, count: int, until: float | None = None, takers: int = 1) -> None:
+        self.left, self._takers, self._any_taken = count, takers, False
         self._until = math.inf if until is None else until
 
-    def take(self) -> bool:
-        """Whether another trial may begin."""
-        if self.left <= 0 or (self._taken and time.monotonic() >= self._until):
-            return False
-        self.left -= 1
-        self._taken += 1
-        return True
+    def take(self, most: int = 1) -> int:
+        """How many trials may begin now, of so many that are wanted."""
+        if time.monotonic() >= self._until:
+            most = 0 if self._any_taken else 1
+        count = min(most, math.ceil(self.left / self._takers))
+        self.left -= count
+        self._any_taken = True
+        return count
 
-    def give_back(self) -> None:
-        """A trial was begun and not ended."""
-        self.left += 1
+    def give_back(self, count: int) -> None:
+        """Trials were begun and not ended."""
+        self.left += count
 
 
 def work(
     of: Plan,
     study: Study,
-    take: Callable[[], bool],
+    take: Callable[[int], int],
     *,
+    together: int,
     n_threads: int | None,
     told: Callable[[Study], None] | None = None,
 ) -> None:
-    """Begin trials of a study as long as there are tickets.
+    """Begin trials of a study, up to ``together`` at once, as long as there are tickets.
 
     Raises
     ------
     KeyboardInterrupt
-        After Ctrl-C; the trial at hand goes back to the queue.
+        After Ctrl-C; trials at hand go back to the queue.
     """
     bench = Bench(of.source, of.labels, seed=of.seed)
-    run = _TrialRun(of, bench, n_threads, None if told is None else lambda _: told(study))
-    while take():
+    run = _TrialRun(of, bench, n_threads, None if told is None else lambda: told(study))
+    while count := take(together):
         try:
             with quiet_optuna():
-                study.optimize(run, n_trials=1, catch=(Exception,))
+                if count == 1:
+                    study.optimize(run, n_trials=1, catch=(Exception,))
+                else:
+                    run.together(study, count)
         except KeyboardInterrupt:
             with quiet_optuna():
-                if run.number is not None and not give_back(study, run.number, "interrupted"):
-                    queue_again(study, run.number, "interrupted")
+                for number in run.at_hand:
+                    if not give_back(study, number, "interrupted"):
+                        queue_again(study, number, "interrupted")
             raise
         if told is not None:
             told(study)
@@ -184,50 +215,83 @@ class _TrialRun:
         of: Plan,
         bench: Bench,
         n_threads: int | None,
-        pulse: Callable[[Pulse], None] | None,
+        told: Callable[[], None] | None,
     ) -> None:
-        self.plan, self.bench, self.n_threads, self.pulse = of, bench, n_threads, pulse
+        self.plan, self.bench, self.n_threads, self.told = of, bench, n_threads, told
         self.objectives = [OBJECTIVES[name] for name in of.objectives]
-        #: Of the trial at hand.
-        self.number: int | None = None
+        #: The numbers of trials that are begun and not ended.
+        self.at_hand: list[int] = []
         self.prunes = of.prune and len(self.objectives) == 1 and len(self.objectives[0].fits) == 1
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
-        self.number = trial.number
-        trial.set_user_attr(OWNER, owner())
+        """One trial, cut short where it is hopeless; Optuna records how it ends."""
+        self.at_hand = [trial.number]
         started = time.perf_counter()
         try:
-            settings = self._settings(trial)
-            trial.set_user_attr("settings", settings)
-            fits = Fits(
-                self.bench,
-                Config(**settings),
-                seed=self.plan.seed,
-                n_threads=self.n_threads,
-                device=self.plan.device,
-                # The default is what all others are measured by: it runs to its end.
-                observe=self._pruning(trial)
-                if self.prunes and "default" not in trial.user_attrs
-                else None,
-                pulse=self.pulse,
-            )
-            scores = tuple(objective.score(fits) for objective in self.objectives)
-            for name, score in zip(self.plan.objectives, scores, strict=True):
-                if not math.isfinite(score):
-                    raise ArithmeticError(f"{name} is {score}: the embedding says nothing")
+            scores = self._scores(self._fits(trial, prunes=self.prunes))
         except optuna.TrialPruned:
             raise
         except Exception as error:
-            told = " ".join(str(error).split()) or "no message"
-            trial.set_user_attr("cause", f"{type(error).__name__}: {told}"[:500])
+            _name_cause(trial, error)
             raise
         finally:
             trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
-        self.number = None
+        self.at_hand = []
         return scores
 
-    def _settings(self, trial: Trial) -> dict[str, Any]:
-        return settings_of({**draw(self.plan.space, trial), **self.plan.fixed})
+    def together(self, study: Study, count: int) -> None:
+        """So many trials, whose networks are trained at once; none of them is pruned."""
+        started = time.perf_counter()
+        begun: list[tuple[Trial, Fits | Exception]] = []
+        for _ in range(count):
+            trial = study.ask()
+            self.at_hand.append(trial.number)
+            try:
+                begun.append((trial, self._fits(trial)))
+            except Exception as error:
+                begun.append((trial, error))
+        fit_all([fits for _, fits in begun if isinstance(fits, Fits)], self.objectives)
+        for trial, fits in begun:
+            scores: tuple[float, ...] | None = None
+            try:
+                if isinstance(fits, Exception):
+                    raise fits
+                scores = self._scores(fits)
+            except Exception as error:
+                _name_cause(trial, error)
+            trial.set_user_attr("seconds", round((time.perf_counter() - started) / count, 3))
+            study.tell(trial, scores, state=None if scores else TrialState.FAIL)
+            self.at_hand.remove(trial.number)
+            if self.told is not None:
+                self.told()
+
+    def _fits(self, trial: Trial, *, prunes: bool = False) -> Fits:
+        """A trial's configuration, ready to be fitted."""
+        trial.set_user_attr(OWNER, owner())
+        settings = settings_of({**draw(self.plan.space, trial), **self.plan.fixed})
+        trial.set_user_attr("settings", settings)
+        # The default is what all others are measured by: it runs to its end.
+        prunes = prunes and "default" not in trial.user_attrs
+        return Fits(
+            self.bench,
+            Config(**settings),
+            seed=self.plan.seed,
+            n_threads=self.n_threads,
+            device=self.plan.device,
+            observe=self._pruning(trial) if prunes else None,
+            pulse=self._pulse,
+        )
+
+    def _pulse(self, _: Pulse) -> None:
+        if self.told is not None:
+            self.told()
+
+    def _scores(self, fits: Fits) -> tuple[float, ...]:
+        scores = tuple(objective.score(fits) for objective in self.objectives)
+        for name, score in zip(self.plan.objectives, scores, strict=True):
+            if not math.isfinite(score):
+                raise ArithmeticError(f"{name} is {score}: the embedding says nothing")
+        return scores
 
     def _pruning(self, trial: Trial) -> Callable[[Fits, float], None]:
         (objective,) = self.objectives
@@ -273,6 +337,23 @@ def begin(
         if not is_worker:
             release_dead(opened)
     return opened
+
+
+def _name_cause(trial: Trial, error: Exception) -> None:
+    """Keep with a trial why it failed."""
+    told = " ".join(str(error).split()) or "no message"
+    trial.set_user_attr("cause", f"{type(error).__name__}: {told}"[:500])
+
+
+def _together(space: Space, fixed: dict[str, Any], n_rows: int, n_columns: int) -> int:
+    """How many trials are begun at once: several where even the largest network is small."""
+    config = Config(**settings_of({**largest(space), **fixed}))
+    widths = [n_columns, *config.hidden, config.n_components, *config.projector]
+    layers = [before * after for before, after in pairwise(widths)]
+    if config.skip:
+        layers.append(n_columns * config.n_components)
+    work = 2 * min(config.batch_size, n_rows) * max(layers)
+    return MOST_TOGETHER if work <= WORK_FOR_STACKS else 1
 
 
 def _mixed(*parts: object) -> int:

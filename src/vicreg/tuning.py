@@ -29,7 +29,7 @@ from vicreg.sources import read
 from vicreg.studies import check_storage, in_memory
 from vicreg.targets import Target
 from vicreg.training import InterruptedWarning
-from vicreg.trials import Tickets, begin, plan, work
+from vicreg.trials import Tickets, at_once, begin, plan, work
 from vicreg.workers import run_workers
 
 if TYPE_CHECKING:
@@ -206,7 +206,14 @@ def tune(
                         told=told,
                     )
                 else:
-                    work(of, study, Tickets(n_trials, until).take, n_threads=n_threads, told=told)
+                    work(
+                        of,
+                        study,
+                        Tickets(n_trials, until).take,
+                        together=at_once(of, storage),
+                        n_threads=n_threads,
+                        told=told,
+                    )
             except KeyboardInterrupt:
                 if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
                     raise

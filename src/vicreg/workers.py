@@ -1,8 +1,8 @@
 """Processes that work on one study: ``python -m vicreg.workers FOLDER``.
 
 The parent gives out tickets, one for each trial, over the worker's standard input. A worker whose
-parent is gone ends after its trial. A worker that dies is noticed at once: its trial goes back to
-the queue, its ticket to the others, and another worker takes its place.
+parent is gone ends after its trial. A worker that dies is noticed at once: its trials go back to
+the queue, its tickets to the others, and another worker takes its place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import scipy.sparse
 from vicreg.search_space import as_document
 from vicreg.sources import read
 from vicreg.studies import release_dead
-from vicreg.trials import Tickets, begin, plan, work
+from vicreg.trials import Tickets, at_once, begin, plan, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run_workers"]
 
-ASK, GO, STOP = "ticket?", "go", "stop"
+ASK = "tickets?"
 #: Deaths in a row, without a trial between them, after which no more workers are started.
 MOST_DEATHS = 3
 
@@ -65,7 +65,7 @@ def run_workers(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_job(folder, of, storage, study.study_name, sampler, n_trials)
-        crew = _Crew(folder, study, Tickets(n_trials, until))
+        crew = _Crew(folder, study, Tickets(n_trials, until, n_workers))
         for _ in range(n_workers):
             crew.hire()
         try:
@@ -120,16 +120,18 @@ class _Crew:
     def _serve(self, process: subprocess.Popen[str], errors: Any) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        holds = False
+        holds = 0
         for line in process.stdout:
-            if line.strip() != ASK:
+            asked, _, most = line.strip().partition(" ")
+            if asked != ASK:
                 continue
             with self._lock:
                 if holds:
                     self.deaths = 0
-                holds = not self.closing and not self.failure and self.tickets.take()
+                shut = self.closing or self.failure
+                holds = 0 if shut else self.tickets.take(int(most))
             try:
-                print(GO if holds else STOP, file=process.stdin, flush=True)
+                print(holds, file=process.stdin, flush=True)
             except BrokenPipeError:
                 break
         code = process.wait()
@@ -142,8 +144,7 @@ class _Crew:
         if code == 0 or self.closing:
             return
         with self._lock:
-            if holds:
-                self.tickets.give_back()
+            self.tickets.give_back(holds)
             self.deaths += 1
             release_dead(self.study)
             if self.deaths >= MOST_DEATHS:
@@ -184,7 +185,7 @@ def main(folder: Path) -> None:
         n_trials=job["n_trials"],
         is_worker=True,
     )
-    work(of, study, _ticket, n_threads=1)
+    work(of, study, _tickets, together=at_once(of, job["storage"]), n_threads=1)
 
 
 def _read_table(folder: Path) -> Source:
@@ -196,9 +197,9 @@ def _read_table(folder: Path) -> Source:
     return read(folder / "data.parquet")
 
 
-def _ticket() -> bool:
-    print(ASK, flush=True)
-    return sys.stdin.readline().strip() == GO
+def _tickets(most: int) -> int:
+    print(ASK, most, flush=True)
+    return int(sys.stdin.readline().strip() or 0)
 
 
 def _write_job(
