@@ -275,10 +275,17 @@ def test_a_fit_has_neighbourhoods_where_coherent_columns_clump_or_where_asked() 
     clumpy = (random.normal(size=(10, 8)).repeat(30, 0) + 0.1 * even[:, :8]) @ mixture
     settings = {"n_components": 40, "hidden": (16,), "projector": (16,), "steps": 5}
     settings |= {"detail_share": 0.5, "random_state": 0}
-    found = [VICReg(**settings).fit(X).embedder_.config for X in (even, clumpy)]  # type: ignore[arg-type]
+    embedders = [VICReg(**settings).fit(X).embedder_ for X in (even, clumpy)]  # type: ignore[arg-type]
+    found = [one.config for one in embedders]
     assert [config.sides for config in found] == ["both", "both"]
     assert [config.neighbourhood_scale for config in found] == [0, 1]
     assert [config.n_neighbourhood for config in found] == [0, 5]
+    told = [[note for note in one.notes if "neighbourhoods" in note] for one in embedders]
+    assert told[0] == [
+        "no neighbourhoods: columns tell of each other, yet two halves of them fall into different "
+        "clusters; neighbourhood_scale=1 has them all the same"
+    ]
+    assert told[1] == []
     asked = VICReg(**settings, neighbourhood_scale=0.7).fit(even)  # type: ignore[arg-type]
     assert asked.embedder_.config.neighbourhood_scale == 0.7
 

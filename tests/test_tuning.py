@@ -27,7 +27,7 @@ from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tu
 from vicreg.embedder import fit_embedder, fit_together
 from vicreg.studies import OWNER, open_storage, quiet_optuna
 from vicreg.study_page import StudyPage
-from vicreg.trials import Plan, Tickets, at_once, plan
+from vicreg.trials import Plan, Tickets, at_once, begin, plan
 
 X, Y = load_wine(return_X_y=True)
 SMALL = {"steps": 20, "n_components": 8, "hidden_width": 16, "projector_width": 16}
@@ -395,7 +395,7 @@ def test_a_study_of_small_networks_is_that_of_trials_alone(
             assert one["silhouette"] == pytest.approx(other["silhouette"], abs=0.02)
 
 
-def test_large_networks_and_databases_are_tried_one_by_one(tmp_path: Path) -> None:
+def test_large_networks_databases_and_gaussian_processes_go_one_by_one(tmp_path: Path) -> None:
     def planned(**settings: Any) -> Plan:
         return plan(
             X,
@@ -409,10 +409,18 @@ def test_large_networks_and_databases_are_tried_one_by_one(tmp_path: Path) -> No
         )
 
     small = planned(**SMALL)
-    assert at_once(small, None) == at_once(small, tmp_path / "a.journal") == 10
-    assert at_once(small, "postgresql://host/name") == 1
-    assert at_once(planned(), None) == 1
-    assert at_once(planned(**{**SMALL, "hidden_width": {"low": 8, "high": 4096}}), None) == 1
+    for sampler in ("auto", "tpe", "random"):
+        assert (
+            at_once(small, None, sampler) == at_once(small, tmp_path / "a.journal", sampler) == 10
+        )
+        assert at_once(small, "postgresql://host/name", sampler) == 1
+    assert at_once(small, None, "gp") == 1
+    assert at_once(planned(), None, "tpe") == 1
+    wide = planned(**{**SMALL, "hidden_width": {"low": 8, "high": 4096}})
+    assert at_once(wide, None, "tpe") == 1
+    for one, kind in ((small, "TPESampler"), (wide, "GPSampler")):
+        study = begin(one, None, "vicreg", sampler="auto", n_trials=5)
+        assert type(study.sampler).__name__ == kind
 
 
 def test_tickets_are_shared_out() -> None:

@@ -48,6 +48,10 @@ __all__ = ["Embedder", "build_network", "fit_embedder", "fit_together", "held_ou
 MOST_ROWS = 1000
 #: Fewer held-out rows than this decide nothing.
 FEWEST_HELD_OUT = 100
+NO_NEIGHBOURHOODS = (
+    "no neighbourhoods: columns tell of each other, yet two halves of them fall into different "
+    "clusters; neighbourhood_scale=1 has them all the same"
+)
 PRECISIONS = ("auto", "float32", "bfloat16")
 #: Multiplications of a step's largest matrix product above which a second thread pays.
 WORK_FOR_THREADS = 50e6
@@ -366,7 +370,10 @@ def _prepared(
 
     second = tables[1] if paired is not None else None
     layout = table.layout.to(place)
-    config = replace(config, **auto_values(config, rows, layout, tables, seed))
+    chosen = auto_values(config, rows, layout, tables, seed)
+    if config.n_neighbourhood and chosen.get("neighbourhood_scale") == 0:
+        notes.append(NO_NEIGHBOURHOODS)
+    config = replace(config, **chosen)
     if config.block_share:
         layout = with_companions(layout, rows, table.cardinalities, seed)
     network = build_network(table, config, seed, second).to(place)

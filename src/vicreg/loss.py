@@ -26,7 +26,14 @@ from torch import Tensor, nn
 
 from vicreg.precision import fastest_float32
 
-__all__ = ["LossWeights", "VICRegLoss", "VICRegTerms", "closed_form_loss", "vicreg_loss"]
+__all__ = [
+    "LossWeights",
+    "VICRegLoss",
+    "VICRegTerms",
+    "closed_form_loss",
+    "loss_and_gradient",
+    "vicreg_loss",
+]
 
 
 class VICRegTerms(NamedTuple):
@@ -122,6 +129,28 @@ def closed_form_loss(z1: Tensor, z2: Tensor, weights: LossWeights) -> VICRegTerm
     return VICRegTerms(*_ClosedForm.apply(z1, z2, weights))  # type: ignore[no-untyped-call]
 
 
+def loss_and_gradient(
+    z1: Tensor, z2: Tensor, weights: LossWeights
+) -> tuple[VICRegTerms, tuple[Tensor, Tensor]]:
+    """:func:`closed_form_loss`, and its total's gradient with respect to both projections.
+
+    For who goes on from there: an autograd function around it takes a tenth of a small step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.loss import LossWeights, loss_and_gradient
+    >>> z1, z2 = torch.tensor([[1.0], [-1.0]]), torch.tensor([[2.0], [-2.0]])
+    >>> terms, (of_z1, of_z2) = loss_and_gradient(z1, z2, LossWeights(1.0, 0.0, 0.0, 1.0, 1e-4))
+    >>> of_z1.flatten()  # of the mean of (z1 - z2)^2
+    tensor([-1.,  1.])
+    """
+    terms, gradient = _closed_form(z1, z2, weights, with_gradient=True)
+    assert gradient is not None
+    of_z1, of_z2 = gradient
+    return _with_total(terms, weights), (of_z1.to(z1.dtype), of_z2.to(z2.dtype))
+
+
 class VICRegLoss(nn.Module):
     """:func:`vicreg_loss` as a module that keeps its weights.
 
@@ -179,14 +208,11 @@ class _ClosedForm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         with_gradient = any(ctx.needs_input_grad)
-        (invariance, variance, covariance), ctx.gradient = _closed_form(
-            z1, z2, weights, with_gradient=with_gradient
-        )
+        terms, ctx.gradient = _closed_form(z1, z2, weights, with_gradient=with_gradient)
         if with_gradient:
             ctx.weights = weights
             ctx.save_for_backward(z1, z2)
-        total = invariance * weights.lam
-        total.add_(variance, alpha=weights.mu).add_(covariance, alpha=weights.nu)
+        total, invariance, variance, covariance = _with_total(terms, weights)
         return total, invariance, variance, covariance
 
     @staticmethod
@@ -214,6 +240,14 @@ class _ClosedForm(torch.autograd.Function):
             assert gradient is not None
         of_z1, of_z2 = gradient
         return of_z1.to(z1.dtype), of_z2.to(z2.dtype), None
+
+
+@torch.no_grad()
+def _with_total(terms: tuple[Tensor, Tensor, Tensor], weights: LossWeights) -> VICRegTerms:
+    invariance, variance, covariance = terms
+    total = invariance * weights.lam
+    total.add_(variance, alpha=weights.mu).add_(covariance, alpha=weights.nu)
+    return VICRegTerms(total, invariance, variance, covariance)
 
 
 def _closed_form(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["LARS", "FlatOptimizer", "warmup_cosine"]
 
@@ -167,10 +167,20 @@ class FlatOptimizer:
             else:
                 group["lr"] = rate
 
-    def step(self, loss: Tensor) -> None:
-        """Work out the gradient of a loss, clip it, and update the parameters."""
-        gradients = torch.autograd.grad(loss, self._parameters)
-        torch.cat([one.reshape(-1) for one in gradients], out=self._gradient)
+    def step(
+        self, outputs: Tensor | Sequence[Tensor], gradients: Sequence[Tensor] | None = None
+    ) -> None:
+        """Work out the parameters' gradient, clip it, and update them.
+
+        Parameters
+        ----------
+        outputs : Tensor or sequence of Tensor
+            The loss; or what it was worked out from, with its gradients.
+        gradients : sequence of Tensor, optional
+            Of the loss with respect to the outputs.
+        """
+        found = torch.autograd.grad(outputs, self._parameters, gradients)
+        torch.cat([one.reshape(-1) for one in found], out=self._gradient)
         if self._clip_norm:
             norm = torch.linalg.vector_norm(self._gradient)
             self._gradient.mul_((self._clip_norm / norm).clamp_(max=1.0))

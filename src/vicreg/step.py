@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vicreg.batches import permuted_batches, weighted_batches
-from vicreg.loss import LossWeights, closed_form_loss
+from vicreg.loss import LossWeights, loss_and_gradient
 from vicreg.optim import FlatOptimizer
 from vicreg.views import TwoViews
 
@@ -133,9 +133,9 @@ class TrainingStep:
             cache_enabled=self._captured is None,
         ):
             z1, z2 = self.network(views)
-        terms = closed_form_loss(z1, z2, self.weights)
-        self._optimizer.step(terms.total)
-        self.sums += torch.stack(terms).detach()
+        terms, gradients = loss_and_gradient(z1, z2, self.weights)
+        self._optimizer.step((z1, z2), gradients)
+        self.sums += torch.stack(terms)
 
     def finish(self) -> None:
         """Leave the network as it is, with parameters of their own."""

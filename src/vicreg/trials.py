@@ -60,9 +60,9 @@ FEWEST_ROWS = 10
 #: Trials whose networks are trained at once, at the most: samplers draw as many at random before
 #: they learn from any.
 MOST_TOGETHER = 10
-#: Multiplications of a step's largest product up to which that pays: ten networks then take less
-#: than half of their time (``benchmarks/stacked.py``).
-WORK_FOR_STACKS = 1e6
+#: Multiplications of a step's largest product up to which that pays: ten networks then take a third
+#: of their time (``benchmarks/stacked.py``), which is less than pruning would leave of it.
+WORK_FOR_STACKS = 500_000
 DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "seed_agreement"
 
 
@@ -139,12 +139,15 @@ def plan(
     return Plan(source, labels, searched, kept, names, seed, device, prune, data, together)
 
 
-def at_once(of: Plan, storage: str | Path | None) -> int:
+def at_once(of: Plan, storage: str | Path | None, sampler: str) -> int:
     """How many of a plan's trials are begun at once.
 
     In a database one: it finds a dead worker's trial by its heartbeats, which a trial has alone.
+    With a Gaussian process too: to draw beside trials whose scores are not known takes it longer
+    than such trials do.
     """
-    return 1 if storage is not None and is_url(storage) else of.together
+    in_database = storage is not None and is_url(storage)
+    return 1 if in_database or sampler == "gp" else of.together
 
 
 class Tickets:
@@ -328,6 +331,8 @@ def begin(
         trials = opened.get_trials(deepcopy=False)
         # Who joins or resumes a study must not draw what has been drawn from the seed already.
         seed = of.seed if is_new else _mixed(of.seed, len(trials), owner())
+        if sampler == "auto" and at_once(of, storage, sampler) > 1:
+            sampler = "tpe"
         opened.sampler = sampler_for(sampler, n_trials, len(of.objectives), seed)
         opened.pruner = halving(enabled=of.prune)
         has_default = any("default" in trial.user_attrs for trial in trials)

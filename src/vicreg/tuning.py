@@ -105,9 +105,10 @@ def tune(
     n_workers : int
         Processes of one thread each.
     sampler : {"auto", "tpe", "gp", "random"}
-        ``"auto"``: a Gaussian process up to 25 trials and one objective, else TPE.
+        ``"auto"``: a Gaussian process up to 25 trials and one objective, else TPE; TPE for
+        networks so small that several trials are begun at once.
     prune : bool
-        Stop hopeless trials early, by successive halving.
+        Stop hopeless trials early, by successive halving. Not those that are begun at once.
     finalists : int
         Trials that are judged anew; 0 to trust the search's own scores.
     margin : float, optional
@@ -210,7 +211,7 @@ def tune(
                         of,
                         study,
                         Tickets(n_trials, until).take,
-                        together=at_once(of, storage),
+                        together=at_once(of, storage, sampler),
                         n_threads=n_threads,
                         told=told,
                     )

@@ -185,7 +185,8 @@ def main(folder: Path) -> None:
         n_trials=job["n_trials"],
         is_worker=True,
     )
-    work(of, study, _tickets, together=at_once(of, job["storage"]), n_threads=1)
+    together = at_once(of, job["storage"], job["sampler"])
+    work(of, study, _tickets, together=together, n_threads=1)
 
 
 def _read_table(folder: Path) -> Source:
