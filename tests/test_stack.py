@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.datasets import make_blobs
 from vicreg.config import Config, preset
 from vicreg.embedder import Embedder, build_network, fit_embedder, fit_together
 from vicreg.networks import JointEmbedding, Rows
-from vicreg.stack import StackedStep, likeness
+from vicreg.stack import SAME, StackedStep, likeness
 from vicreg.step import TrainingStep
 from vicreg.table import TableEncoder
 from vicreg.training import DivergenceError
@@ -129,6 +129,25 @@ def test_a_finished_stack_shares_nothing() -> None:
 def test_other_layers_are_not_alike(settings: dict[str, Any], other: dict[str, Any]) -> None:
     assert likeness(step_of(0, **settings)) == likeness(step_of(1, **settings, lam=3.0))
     assert likeness(step_of(0, **settings)) != likeness(step_of(0, **{**settings, **other}))
+
+
+def test_what_must_be_the_same_is_all_that_makes_networks_unlike() -> None:
+    """Of every other argument, two values make networks that are alike."""
+    whole = Config(**{**SMALL, "batch_norm": False})
+    usual = {field.name: getattr(whole, field.name) for field in fields(Config)}
+    others: dict[str, Any] = {
+        "lam": 3.0, "mu": 3.0, "nu": 0.5, "gamma": 2.0, "eps": 1e-3, "lr": 0.01,
+        "betas": (0.5, 0.9), "weight_decay": 0.1, "warmup": 0.0, "constant_lr": True,
+        "clip_norm": 1.0, "n_components": 6, "batch_size": 20, "swap": 0.1, "mask": 0.1,
+        "noise": 0.1, "sides": "one", "spectrum": 0.2, "patience": 1, "validation_fraction": 0.0,
+        "smooth_clip": 2.0, "thin": 0.1, "block_share": 0.5, "neighbours": 2, "near_share": 0.3,
+        "detail_share": 0.2, "detail_scale": 0.5, "detail_waves": 0, "detail_power": 2.0,
+        "neighbourhood_scale": 0.5,
+    }  # fmt: skip
+    assert set(usual) == set(others) | (SAME - {"hidden_depth", "projector_depth"})
+    known = likeness(step_of(0, **usual))
+    for name, value in others.items():
+        assert likeness(step_of(0, **{**usual, name: value})) == known, name
 
 
 def test_some_can_only_be_taken_alone() -> None:

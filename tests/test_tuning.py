@@ -25,12 +25,15 @@ from sklearn.datasets import load_digits, load_wine
 
 from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tune
 from vicreg.embedder import fit_embedder, fit_together
+from vicreg.sources import read, take_columns
 from vicreg.studies import OWNER, open_storage, quiet_optuna
 from vicreg.study_page import StudyPage
 from vicreg.trials import Plan, Tickets, at_once, begin, plan
 
 X, Y = load_wine(return_X_y=True)
 SMALL = {"steps": 20, "n_components": 8, "hidden_width": 16, "projector_width": 16}
+#: Whose networks are all alike, so that several trials are begun at once.
+ALIKE = {**SMALL, "hidden_depth": 1, "projector_depth": 1, "skip": True, "batch_size": 64}
 
 
 def searched() -> TuningResult:
@@ -316,7 +319,6 @@ def test_ctrl_c_keeps_finished_trials_and_queues_the_one_at_hand(
         return real(*arguments, **named)
 
     monkeypatch.setattr("vicreg.objectives.fit_embedder", third_time)
-    monkeypatch.setattr("vicreg.trials.MOST_TOGETHER", 1)
     same: dict[str, Any] = {
         "space": SMALL,
         "objective": "rankme",
@@ -349,7 +351,7 @@ def test_ctrl_c_queues_all_trials_of_a_stack(
 
     monkeypatch.setattr("vicreg.objectives.fit_together", second_time)
     same: dict[str, Any] = {
-        "space": SMALL,
+        "space": ALIKE,
         "objective": "rankme",
         "storage": tmp_path / "a.journal",
         "random_state": 0,
@@ -371,7 +373,7 @@ def test_a_study_of_small_networks_is_that_of_trials_alone(
 ) -> None:
     same: dict[str, Any] = {
         "n_trials": 8,
-        "space": {**SMALL, "lr": {"low": 1e-3, "high": 1e30, "log": True}, "batch_norm": False},
+        "space": {**ALIKE, "lr": {"low": 1e-3, "high": 1e30, "log": True}, "batch_norm": False},
         "objective": "silhouette",
         "random_state": 0,
         "finalists": 0,
@@ -408,19 +410,29 @@ def test_large_networks_databases_and_gaussian_processes_go_one_by_one(tmp_path:
             prune=True,
         )
 
-    small = planned(**SMALL)
+    small = planned(**ALIKE)
     for sampler in ("auto", "tpe", "random"):
-        assert (
-            at_once(small, None, sampler) == at_once(small, tmp_path / "a.journal", sampler) == 10
-        )
+        for storage in (None, tmp_path / "a.journal"):
+            assert at_once(small, storage, sampler) == 10
         assert at_once(small, "postgresql://host/name", sampler) == 1
     assert at_once(small, None, "gp") == 1
-    assert at_once(planned(), None, "tpe") == 1
-    wide = planned(**{**SMALL, "hidden_width": {"low": 8, "high": 4096}})
-    assert at_once(wide, None, "tpe") == 1
-    for one, kind in ((small, "TPESampler"), (wide, "GPSampler")):
+    wide = planned(**{**ALIKE, "hidden_width": {"low": 8, "high": 4096}})
+    unlike = planned(**SMALL)
+    assert at_once(wide, None, "tpe") == at_once(unlike, None, "tpe") == 1
+    assert planned(**{**ALIKE, "optimizer": "lars"}).together == 1
+    # All batches may be of another size where no batch normalisation looks at them.
+    assert planned(**{**ALIKE, "batch_size": [32, 64]}).together == 1
+    assert planned(**{**ALIKE, "batch_size": [32, 64], "batch_norm": False}).together == 10
+    for one, kind in ((small, "TPESampler"), (unlike, "GPSampler")):
         study = begin(one, None, "vicreg", sampler="auto", n_trials=5)
         assert type(study.sampler).__name__ == kind
+
+
+def test_a_table_with_categories_goes_one_by_one() -> None:
+    table = read(pl.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": np.where(Y > 0, "u", "v")}))
+    named: dict[str, Any] = {"objective": None, "space": ALIKE, "fixed": None, "seed": 0}
+    for source, count in ((table, 1), (take_columns(table, [0, 1]), 10)):
+        assert plan(source, None, **named, device="cpu", prune=True).together == count
 
 
 def test_tickets_are_shared_out() -> None:
@@ -449,7 +461,7 @@ def running(journal: Path) -> list[optuna.trial.FrozenTrial]:
     ]
 
 
-def started(tmp_path: Path, *options: str) -> tuple[subprocess.Popen[str], Path]:
+def started(tmp_path: Path, *options: str, steps: int = 80) -> tuple[subprocess.Popen[str], Path]:
     """A search on digits in a process of its own, in the middle of a trial."""
     data = tmp_path / "digits.csv"
     if not data.exists():
@@ -461,7 +473,7 @@ def started(tmp_path: Path, *options: str) -> tuple[subprocess.Popen[str], Path]
             comments="",
             fmt="%d",
         )
-    arguments = ["tune", str(data), "--out", str(tmp_path / "model"), "--steps", "80", "-q"]
+    arguments = ["tune", str(data), "--out", str(tmp_path / "model"), "--steps", str(steps), "-q"]
     arguments += ["--finalists", "0", "--n-components", "16", "--hidden", "32"]
     arguments += ["--projector", "32", "--no-prune"]
     arguments += ["--sampler", "tpe", *options]
@@ -501,6 +513,29 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
     assert retry.params == victim.params
     assert retry.state.name == "COMPLETE"
     assert "model" in out
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_a_stack_costs_none_of_its_trials(tmp_path: Path) -> None:
+    alike = ("--skip", "--batch-size", "64")
+    process, journal = started(tmp_path, "--trials", "12", "--workers", "2", *alike, steps=400)
+    # Six of twelve are one worker's first share.
+    wait_for(lambda: len(running(journal)) >= 6, process)
+    of = [trial.user_attrs[OWNER] for trial in running(journal)]
+    owner = max(set(of), key=of.count)
+    os.kill(int(owner.split(":")[2]), signal.SIGKILL)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    with quiet_optuna():
+        trials = optuna.load_study(study_name="vicreg", storage=open_storage(journal)).trials
+    states = [trial.state.name for trial in trials]
+    assert states.count("COMPLETE") == 12, states
+    cut = [trial for trial in trials if trial.state.name == "FAIL"]
+    assert len(cut) > 1
+    retried = {trial.user_attrs.get("retry_of"): trial for trial in trials}
+    for trial in cut:
+        assert trial.user_attrs[OWNER] == owner
+        assert retried[trial.number].params == trial.params
 
 
 @pytest.mark.slow

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
     from vicreg.step import TrainingStep
 
-__all__ = ["StackedStep", "likeness"]
+__all__ = ["SAME", "StackedStep", "likeness"]
+
+#: What must be the same for networks and tables to be alike, by the names of configurations and
+#: spaces; with batch normalisation ``batch_size`` too.
+SAME = frozenset(
+    {
+        *("hidden", "hidden_depth", "projector", "projector_depth", "skip", "batch_norm"),
+        *("final_relu", "shared_weights", "optimizer", "steps"),
+        *("kind", "n_top_columns", "normal_scores"),
+    }
+)
 
 #: Of Adam, PyTorch's default.
 ADAM_EPS = 1e-8

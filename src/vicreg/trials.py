@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
+import torch
 from optuna.trial import TrialState
 
 from vicreg import __version__
@@ -25,6 +26,7 @@ from vicreg.search_space import (
     settings_of,
     values_of,
 )
+from vicreg.stack import SAME
 from vicreg.studies import (
     OWNER,
     give_back,
@@ -38,6 +40,7 @@ from vicreg.studies import (
     release_dead,
     sampler_for,
 )
+from vicreg.table import TableEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -135,7 +138,7 @@ def plan(
                     "Label more rows, or tune without labels"
                 )
     data = _fingerprint(source, labels) if data is None else data
-    together = _together(searched, kept, *source.shape)
+    together = _together(bench, searched, kept, device)
     return Plan(source, labels, searched, kept, names, seed, device, prune, data, together)
 
 
@@ -350,15 +353,29 @@ def _name_cause(trial: Trial, error: Exception) -> None:
     trial.set_user_attr("cause", f"{type(error).__name__}: {told}"[:500])
 
 
-def _together(space: Space, fixed: dict[str, Any], n_rows: int, n_columns: int) -> int:
-    """How many trials are begun at once: several where even the largest network is small."""
-    config = Config(**settings_of({**largest(space), **fixed}))
-    widths = [n_columns, *config.hidden, config.n_components, *config.projector]
+def _together(bench: Bench, space: Space, fixed: dict[str, Any], device: str) -> int:
+    """How many trials are begun at once: several where all are alike, and the largest is small."""
+    try:
+        config = Config(**settings_of({**largest(space), **fixed}))
+    except (TypeError, ValueError):  # ends that are allowed one by one
+        return 1
+    same = SAME | {"batch_size"} if config.batch_norm else SAME
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if same.intersection(space) or config.optimizer == "lars" or not on_cpu:
+        return 1
+    table = TableEncoder.fit(
+        bench.source,
+        bench.train,
+        normal_scores=config.normal_scores,
+        holds=config.kind,
+        n_top_columns=config.most_columns,
+    )
+    widths = [table.n_numbers, *config.hidden, config.n_components, *config.projector]
     layers = [before * after for before, after in pairwise(widths)]
     if config.skip:
-        layers.append(n_columns * config.n_components)
-    work = 2 * min(config.batch_size, n_rows) * max(layers)
-    return MOST_TOGETHER if work <= WORK_FOR_STACKS else 1
+        layers.append(table.n_numbers * config.n_components)
+    work = 2 * min(config.batch_size, len(bench.train)) * max(layers)
+    return 1 if table.cardinalities or work > WORK_FOR_STACKS else MOST_TOGETHER
 
 
 def _mixed(*parts: object) -> int:
