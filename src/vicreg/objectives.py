@@ -278,15 +278,17 @@ def fit_all(several: Sequence[Fits], objectives: Sequence[Objective]) -> None:
     if not asked:
         return
     first = several[0]
-    found = fit_together(
-        [
-            (one.bench.rows(which)[0], one.config, one.seed + repeat)
-            for one, (which, repeat) in asked
-        ],
-        device=first.device,
-        n_threads=first.n_threads,
-        pulse=first._pulse,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InterruptedWarning)  # it raises KeyboardInterrupt
+        found = fit_together(
+            [
+                (one.bench.rows(which)[0], one.config, one.seed + repeat)
+                for one, (which, repeat) in asked
+            ],
+            device=first.device,
+            n_threads=first.n_threads,
+            pulse=first._pulse,
+        )
     for (one, key), fitted in zip(asked, found, strict=True):
         one._fitted[key] = fitted
 
