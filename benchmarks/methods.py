@@ -27,9 +27,10 @@ from vicreg import VICReg
 from vicreg.batches import permuted_batches
 from vicreg.companions import with_companions
 from vicreg.config import Config
-from vicreg.embedder import fit_embedder, held_out_rows
+from vicreg.fitting import fit_embedder
 from vicreg.optim import FlatOptimizer, warmup_cosine
 from vicreg.precision import fastest_float32
+from vicreg.preparation import held_out_rows
 from vicreg.sources import read, shuffle_columns
 from vicreg.table import TableEncoder
 from vicreg.training import EVALUATIONS, FEWEST_AT_ONCE, MOST_HELD_OUT, DivergenceError

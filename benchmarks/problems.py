@@ -12,7 +12,7 @@ from sklearn.datasets import make_blobs
 
 from seed import STEPS, drawn_parameters
 from vicreg.config import Config, preset
-from vicreg.embedder import build_network
+from vicreg.preparation import build_network
 from vicreg.step import TrainingStep
 from vicreg.table import TableEncoder
 from vicreg.views import corruption

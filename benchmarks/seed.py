@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from timing import machine
 from vicreg import CollapseWarning, TuningResult, VICReg, preset, tune
 from vicreg.config import Config
-from vicreg.embedder import Embedder, fit_together
+from vicreg.embedder import Embedder
+from vicreg.fitting import fit_together
 from vicreg.metrics import silhouette
 from vicreg.search_space import Range
 

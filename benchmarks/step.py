@@ -20,8 +20,8 @@ from torch import Tensor
 
 from timing import interleaved, machine
 from vicreg.config import Config
-from vicreg.embedder import build_network
 from vicreg.precision import bfloat16_pays, fastest_float32
+from vicreg.preparation import build_network
 from vicreg.step import TrainingStep
 from vicreg.table import TableEncoder
 from vicreg.views import corruption

@@ -39,6 +39,8 @@ ORDER = [
         "training",
         "progress",
         "embedder",
+        "preparation",
+        "fitting",
         "memory",
         "objectives",
     ),

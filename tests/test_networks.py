@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vicreg.config import Config, preset
-from vicreg.embedder import build_network
 from vicreg.networks import Encoder, JointEmbedding, Rows, TableLinear, projector
+from vicreg.preparation import build_network
 from vicreg.table import TableEncoder
 
 

@@ -15,9 +15,9 @@ from sklearn.cross_decomposition import CCA
 
 from vicreg import VICReg, load
 from vicreg.config import Config
-from vicreg.embedder import build_network
 from vicreg.loss import vicreg_loss
 from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
+from vicreg.preparation import build_network
 from vicreg.table import TableEncoder
 from vicreg.views import Compose
 

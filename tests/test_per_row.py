@@ -13,13 +13,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-import vicreg.embedder
+import vicreg.fitting
 from vicreg import VICReg
 from vicreg.batches import weighted_batches
 from vicreg.per_row import checked_groups, checked_weights, whole_groups
 from vicreg.sources import read
 from vicreg.table import TableEncoder
-from vicreg.training import History
+from vicreg.training import History, Job
 
 SMALL: dict[str, Any] = {
     "n_components": 8,
@@ -109,13 +109,14 @@ def test_groups_drawn_are_whole_and_as_many_as_fit() -> None:
 def test_held_out_rows_are_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = np.random.default_rng(0).integers(0, 300, 1500)
     X = np.column_stack([groups, np.random.default_rng(1).normal(size=1500)])
-    seen: dict[str, Any] = {}
+    seen: dict[str, torch.Tensor] = {}
 
-    def train(network: Any, rows: Any, held_out: Any, *rest: Any, **named: Any) -> Any:
-        seen.update(rows=rows.numbers, held_out=held_out.numbers)
+    def train(job: Job, **_: Any) -> History:
+        assert job.held_out is not None
+        seen.update(rows=job.rows.numbers, held_out=job.held_out.numbers)
         return History()
 
-    monkeypatch.setattr(vicreg.embedder, "train", train)
+    monkeypatch.setattr(vicreg.fitting, "train", train)
     VICReg(**SMALL).fit(X, groups=[f"patient {group}" for group in groups])
     trained, held_out = (set(seen[part][:, 0].tolist()) for part in ("rows", "held_out"))
     assert not trained & held_out

@@ -11,8 +11,10 @@ import torch
 from sklearn.datasets import make_blobs
 
 from vicreg.config import Config, preset
-from vicreg.embedder import Embedder, build_network, fit_embedder, fit_together
+from vicreg.embedder import Embedder
+from vicreg.fitting import fit_embedder, fit_together
 from vicreg.networks import JointEmbedding, Rows
+from vicreg.preparation import build_network
 from vicreg.stack import SAME, StackedStep, likeness
 from vicreg.step import TrainingStep
 from vicreg.table import TableEncoder

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vicreg.companions import with_companions
 from vicreg.config import Config
-from vicreg.embedder import build_network, fit_embedder
+from vicreg.fitting import fit_embedder
+from vicreg.preparation import build_network
 from vicreg.sources import read
 from vicreg.step import BEFORE_CAPTURE, TrainingStep
 from vicreg.table import TableEncoder

@@ -12,10 +12,11 @@ import torch
 from rich.console import Console
 from sklearn.datasets import make_blobs
 
-import vicreg.embedder
+import vicreg.preparation
 from vicreg.collapse import CollapseWarning
 from vicreg.config import Config
-from vicreg.embedder import Embedder, fit_embedder
+from vicreg.embedder import Embedder
+from vicreg.fitting import fit_embedder
 from vicreg.loss import vicreg_loss
 from vicreg.optim import FlatOptimizer
 from vicreg.progress import ProgressBar
@@ -130,7 +131,7 @@ def test_fit_stops_early_and_goes_back_to_its_best_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Hardly any rows to learn from, and half of them held out: the fit soon learns them by heart.
-    monkeypatch.setattr(vicreg.embedder, "FEWEST_HELD_OUT", 10)
+    monkeypatch.setattr(vicreg.preparation, "FEWEST_HELD_OUT", 10)
     noise = np.random.default_rng(0).normal(size=(60, 30))
     settings: dict[str, Any] = {
         "validation_fraction": 0.5,
@@ -216,8 +217,8 @@ def test_clipping_bounds_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
     update = FlatOptimizer.step
 
-    def spy(optimizer: FlatOptimizer, loss: torch.Tensor) -> None:
-        update(optimizer, loss)
+    def spy(optimizer: FlatOptimizer, *of_loss: Any) -> None:
+        update(optimizer, *of_loss)
         norms.append(float(optimizer._gradient.norm()))
 
     monkeypatch.setattr(FlatOptimizer, "step", spy)

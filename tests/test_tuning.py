@@ -24,7 +24,7 @@ import torch
 from sklearn.datasets import load_digits, load_wine
 
 from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tune
-from vicreg.embedder import fit_embedder, fit_together
+from vicreg.fitting import fit_embedder, fit_together
 from vicreg.sources import read, take_columns
 from vicreg.studies import OWNER, open_storage, quiet_optuna
 from vicreg.study_page import StudyPage

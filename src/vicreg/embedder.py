@@ -1,60 +1,37 @@
-"""The composition root: configuration and data to a fitted embedder."""
+"""What a fit leaves: the encoded table's columns and a network, ready to embed rows."""
 
 from __future__ import annotations
 
-import math
 import warnings
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from vicreg.companions import with_companions
 from vicreg.details import fit_details
 from vicreg.inference import BLOCK, Inference
 from vicreg.neighbourhoods import fit_neighbourhoods
-from vicreg.neighbours import near_rows
-from vicreg.networks import Encoder, JointEmbedding, projector
-from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
-from vicreg.partners import Mates, Near
-from vicreg.per_row import split_rows
-from vicreg.precision import bfloat16_pays, fastest_float32
-from vicreg.progress import ProgressBar
-from vicreg.rules import auto_values
+from vicreg.pairs import PairedEmbedding
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
-from vicreg.table import TableEncoder
-from vicreg.training import MOST_HELD_OUT, History, InterruptedWarning, Job, train, train_together
-from vicreg.views import TwoViews, corruption
+from vicreg.training import History, InterruptedWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from vicreg.config import Config
-    from vicreg.networks import Rows
-    from vicreg.partners import Partners
+    from vicreg.networks import JointEmbedding, Rows
     from vicreg.sources import Source
-    from vicreg.training import Moment, Pulse
-    from vicreg.views import Compose, ViewMaker
+    from vicreg.table import TableEncoder
 
-__all__ = ["Embedder", "build_network", "fit_embedder", "fit_together", "held_out_rows"]
+__all__ = ["Embedder", "threads"]
 
 #: Rows, at the most, that what follows training is worked out from.
 MOST_ROWS = 1000
-#: Fewer held-out rows than this decide nothing.
-FEWEST_HELD_OUT = 100
-NO_NEIGHBOURHOODS = (
-    "no neighbourhoods: columns tell of each other, yet two halves of them fall into different "
-    "clusters; neighbourhood_scale=1 has them all the same"
-)
-PRECISIONS = ("auto", "float32", "bfloat16")
-#: Multiplications of a step's largest matrix product above which a second thread pays.
-WORK_FOR_THREADS = 50e6
 
 
 @dataclass
@@ -129,428 +106,16 @@ class Embedder:
         shape = source.shape[0], self.config.n_components
         embedding = np.empty(shape, dtype=np.float32)
         embed = Inference(network)
-        with _threads(self.n_threads):
+        with threads(self.n_threads):
             for start, part in blocks(source, least_rows=BLOCK):
                 rows = table.transform(part, first_row=first_row + start).to(device)
                 embedding[start : start + len(rows)] = embed(rows).cpu().numpy()
         return embedding
 
 
-def fit_embedder(
-    source: Source,
-    config: Config,
-    *,
-    seed: int,
-    device: str = "auto",
-    n_threads: int | None = None,
-    precision: str = "auto",
-    verbose: bool = False,
-    untrained: bool = False,
-    observe: Callable[[Embedder, Moment], None] | None = None,
-    pulse: Callable[[Pulse], None] | None = None,
-    groups: NDArray[np.int64] | None = None,
-    weights: NDArray[np.float64] | None = None,
-    paired: Source | None = None,
-) -> Embedder:
-    """Encode a table and train a network on it.
-
-    Parameters
-    ----------
-    source : Source
-        At least two rows.
-    config : Config
-    seed : int
-        Everything random follows from it.
-    device : str
-        ``"auto"`` takes a GPU if there is one.
-    n_threads : int, optional
-        CPU threads; by default a rule from the size of the work.
-    precision : str
-        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the processor has it and the
-        work is large enough. Of the networks' products in training; embedding is float32.
-    verbose : bool
-        Show a progress bar.
-    untrained : bool
-        Leave the network as initialised: a control for what training adds.
-    observe : callable, optional
-        Told of the embedder, which can embed rows, and of every moment at which the fit looks at
-        itself (30 times). What it raises ends the fit.
-    pulse : callable, optional
-        Told where the fit stands, every second or so, between two such moments.
-    groups : ndarray of int, shape (rows,), optional
-        Rows of one group are views of each other; held-out rows are whole groups.
-    weights : ndarray, shape (rows,), optional
-        Rows are drawn in proportion; a row of weight 0 is as good as not there.
-    paired : Source, optional
-        A second table of the same rows, for an encoder of its own into the same space.
-
-    Raises
-    ------
-    ValueError
-        If the table has fewer than two rows or no usable column; if groups or a second table are
-        given and ``config.neighbours`` too; if a second table is and ``config.shared_weights`` is
-        not.
-    """
-    embedder, job = _prepared(
-        source,
-        config,
-        seed=seed,
-        device=device,
-        n_threads=n_threads,
-        precision=precision,
-        untrained=untrained,
-        groups=groups,
-        weights=weights,
-        paired=paired,
-    )
-    if untrained:
-        embedder.finish(job.rows, job.generator)
-        return embedder
-    bar = ProgressBar(config.steps) if verbose else nullcontext(None)
-    with _threads(embedder.n_threads), bar as show:
-
-        def told(moment: Moment) -> None:
-            if show is not None:
-                show(moment)
-            if observe is not None:
-                job.network.eval()
-                observe(embedder, moment)
-                job.network.train()
-
-        def beat(sign: Pulse) -> None:
-            if show is not None:
-                show.pulse(sign)
-            if pulse is not None:
-                pulse(sign)
-
-        embedder.history = train(job, observe=told, pulse=beat)
-        embedder.finish(job.rows, job.generator)
-    embedder.note_the_end()
-    return embedder
-
-
-def fit_together(
-    asked: Sequence[tuple[Source, Config, int]],
-    *,
-    device: str = "auto",
-    n_threads: int | None = None,
-    pulse: Callable[[Pulse], None] | None = None,
-) -> list[Embedder | Exception]:
-    """:func:`fit_embedder` of several tables, configurations and seeds at once.
-
-    For small networks, whose steps are taken in a stack where they are alike, see
-    :func:`vicreg.training.train_together`. But for rounding each comes out as if it were fitted
-    alone.
-
-    Parameters
-    ----------
-    asked : sequence of (Source, Config, int)
-        Table, configuration and seed of every fit.
-    device, n_threads, pulse
-        See :func:`fit_embedder`.
-
-    Returns
-    -------
-    list of Embedder or Exception
-        What came of each: a fit that fails does not keep the others from their end.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After Ctrl-C: half a fit is none.
-    """
-    found: dict[int, Embedder | Exception] = {}
-    prepared: dict[int, _Prepared] = {}
-    for place, (source, config, seed) in enumerate(asked):
-        try:
-            prepared[place] = _prepared(
-                source, config, seed=seed, device=device, n_threads=n_threads
-            )
-        except Exception as error:
-            found[place] = error
-    threads = max((one.embedder.n_threads for one in prepared.values()), default=1)
-    with _threads(threads):
-        histories = train_together([one.job for one in prepared.values()], pulse=pulse)
-        for (place, (embedder, job)), history in zip(prepared.items(), histories, strict=True):
-            found[place] = embedder
-            if isinstance(history, Exception):
-                found[place] = history
-                continue
-            embedder.history = history
-            embedder.finish(job.rows, job.generator)
-            if embedder.history.stopped == "interrupted":
-                raise KeyboardInterrupt
-            embedder.note_the_end()
-    return [found[place] for place in range(len(asked))]
-
-
-class _Prepared(NamedTuple):
-    """An embedder that has yet to be trained, and on what."""
-
-    embedder: Embedder
-    job: Job
-
-
-def _prepared(
-    source: Source,
-    config: Config,
-    *,
-    seed: int,
-    device: str,
-    n_threads: int | None,
-    precision: str = "auto",
-    untrained: bool = False,
-    groups: NDArray[np.int64] | None = None,
-    weights: NDArray[np.float64] | None = None,
-    paired: Source | None = None,
-) -> _Prepared:
-    """All of :func:`fit_embedder` that comes before training."""
-    n_rows = source.shape[0]
-    if n_rows < 2:
-        raise ValueError(
-            "at least two rows are needed to learn an embedding, "
-            f"however: n_samples={n_rows} (1 sample)"
-        )
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {PRECISIONS}, however: precision={precision!r}")
-    if groups is not None and config.neighbours:
-        raise ValueError(
-            "second views are made of near rows or of rows of the same group, not of both, "
-            f"however: groups and neighbours={config.neighbours}"
-        )
-    if paired is not None:
-        _check_paired(source, paired, config)
-    place = _device(device)
-    generator = torch.Generator(place).manual_seed(seed)
-    # Statistics come from training rows only: a held-out row must be new to the encoder too.
-    n_there = n_rows if weights is None else int(np.count_nonzero(weights))
-    training, judging, told_of_rows = split_rows(
-        n_rows,
-        held_out_rows(n_there, config),
-        fewest=FEWEST_HELD_OUT,
-        seed=seed,
-        groups=groups,
-        weights=weights,
-    )
-    if weights is not None and len(np.unique(weights[weights > 0])) == 1:
-        weights = None  # those that are there all count the same
-    sources = [source] if paired is None else [source, paired]
-    tables = [
-        TableEncoder.fit(
-            one,
-            training,
-            normal_scores=config.normal_scores,
-            weights=weights,
-            holds=config.kind,
-            n_top_columns=config.most_columns,
-            smooth_clip=config.smooth_clip,
-        )
-        for one in sources
-    ]
-    table = tables[0]
-    rows = _encoded(tables, sources, training, place)
-    held_out = None if judging is None else _encoded(tables, sources, judging, place)
-    if config.n_top_columns not in ("auto", 0) and all(one.depth is None for one in tables):
-        raise ValueError(
-            "n_top_columns chooses among counts, which this table does not seem to hold, "
-            f"however: n_top_columns={config.n_top_columns}. Say kind='counts' if it does"
-        )
-    notes = [
-        whose + note
-        for whose, one in zip(("", "X_paired: "), tables, strict=False)
-        for note in [*one.notes, *_notes_on_counts(one, config)]
-    ]
-    notes += told_of_rows
-    if len(rows) < config.batch_size:
-        notes.append(
-            f"batch_size lowered from {config.batch_size} to {len(rows)}: "
-            "there are no more training rows"
-        )
-        config = replace(config, batch_size=len(rows))
-
-    second = tables[1] if paired is not None else None
-    layout = table.layout.to(place)
-    chosen = auto_values(config, rows, layout, tables, seed)
-    if config.n_neighbourhood and chosen.get("neighbourhood_scale") == 0:
-        notes.append(NO_NEIGHBOURHOODS)
-    config = replace(config, **chosen)
-    if config.block_share:
-        layout = with_companions(layout, rows, table.cardinalities, seed)
-    network = build_network(table, config, seed, second).to(place)
-    work = 2 * config.batch_size * network.largest_layer
-    threads = n_threads if n_threads is not None else _enough_threads(work)
-    bfloat16 = bfloat16_pays(place, work) if precision == "auto" else precision == "bfloat16"
-    embedder = Embedder(
-        config,
-        table,
-        network,
-        History(),
-        notes,
-        threads,
-        "bfloat16" if bfloat16 else "float32",
-        second,
-    )
-    near: Partners | None = None
-    held_out_near: Partners | None = None
-    if config.neighbours and not untrained:
-        with fastest_float32(math.inf):
-            found = near_rows(rows, table.cardinalities, config.neighbours, generator)
-        near = Near(found, config.near_share)
-    elif groups is not None:
-        near = Mates.of(_of_rows(groups, training, place))
-        held_out_near = None if judging is None else Mates.of(_of_rows(groups, judging, place))
-    job = Job(
-        network,
-        rows,
-        held_out,
-        layout,
-        _corruption(table, config, place),
-        config,
-        generator,
-        near=near,
-        held_out_near=held_out_near,
-        weights=None if weights is None else _of_rows(weights, training, place),
-        make_views=TwoViews if second is None else _across(rows, second, config, seed),
-        bfloat16=bfloat16,
-    )
-    return _Prepared(embedder, job)
-
-
-def held_out_rows(n_rows: int, config: Config) -> int:
-    """Rows of a table that decide when to stop; none where they would be too few."""
-    wanted = min(round(config.validation_fraction * n_rows), MOST_HELD_OUT)
-    return wanted if wanted >= FEWEST_HELD_OUT else 0
-
-
-def build_network(
-    table: TableEncoder, config: Config, seed: int, paired: TableEncoder | None = None
-) -> JointEmbedding:
-    """The network of a configuration for the columns of one table or two, freshly initialised."""
-    branches = 1 if config.shared_weights else 2
-    tables = [table] * branches if paired is None else [table, paired]
-    # Layers initialise themselves from the global generator: it is lent a seed and given back.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        encoders = [
-            Encoder(
-                one.n_numbers,
-                one.cardinalities,
-                hidden=config.hidden,
-                n_components=config.n_learnt,
-                batch_norm=config.batch_norm,
-                final_relu=config.final_relu,
-                skip=config.skip,
-                n_neighbourhood=config.n_neighbourhood,
-                n_details=config.n_details,
-                n_waves=config.detail_waves,
-                shaped=config.spectrum != "learnt",
-            )
-            for one in tables
-        ]
-        projectors = [
-            projector(
-                config.n_learnt,
-                config.projector,
-                batch_norm=config.batch_norm,
-                final_relu=config.final_relu,
-            )
-            for _ in range(branches)
-        ]
-    if paired is not None:
-        return PairedEmbedding((encoders[0], encoders[1]), projectors[0])
-    return JointEmbedding(encoders, projectors)
-
-
-def _encoded(
-    tables: list[TableEncoder],
-    sources: list[Source],
-    index: NDArray[np.intp] | None,
-    place: torch.device,
-) -> Rows:
-    rows = [
-        table.transform(source, index).to(place)
-        for table, source in zip(tables, sources, strict=True)
-    ]
-    return rows[0] if len(rows) == 1 else PairedRows.of(*rows)
-
-
-def _corruption(table: TableEncoder, config: Config, place: torch.device) -> Compose:
-    return corruption(
-        swap=config.swap,
-        mask=config.mask,
-        noise=config.noise,
-        block_share=config.block_share,
-        thin=table.thinning(config.thin, place),
-    )
-
-
-def _across(rows: Rows, second: TableEncoder, config: Config, seed: int) -> ViewMaker:
-    assert isinstance(rows, PairedRows)
-    place = rows.numbers.device
-    layout = second.layout.to(place)
-    if config.block_share:
-        layout = with_companions(layout, rows.second, second.cardinalities, seed)
-    return partial(
-        PairedViews,
-        second_layout=layout,
-        second_corrupt=_corruption(second, config, place),
-    )
-
-
-def _check_paired(source: Source, paired: Source, config: Config) -> None:
-    if paired.shape[0] != source.shape[0]:
-        raise ValueError(
-            "X_paired must have the rows of X, in the same order, "
-            f"however: {paired.shape[0]} rows, X has {source.shape[0]}"
-        )
-    for name, told, wanted in (
-        ("neighbours", config.neighbours, 0),
-        ("shared_weights", config.shared_weights, True),
-    ):
-        if told != wanted:
-            raise ValueError(
-                f"with X_paired {name} must be {wanted!r}: each table has an encoder of its own, "
-                f"and a row's views are the row in both; however: {name}={told!r}"
-            )
-
-
-def _notes_on_counts(table: TableEncoder, config: Config) -> list[str]:
-    if table.depth is None or config.kind != "auto":
-        return []
-    note = (
-        "read as counts (whole numbers, mostly 0, overdispersed): brought to a depth of "
-        f"{table.depth.target:g}, log(1 + x); kind='table' takes them as they are"
-    )
-    return [note]
-
-
-def _of_rows(
-    values: NDArray[Any], index: NDArray[np.intp] | None, place: torch.device
-) -> torch.Tensor:
-    return torch.from_numpy(values if index is None else values[index]).to(place)
-
-
-def _enough_threads(work: float) -> int:
-    """One thread for small products, where waiting for a second one costs more than it does."""
-    return 1 if work < WORK_FOR_THREADS else torch.get_num_threads()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', however: device={name!r}")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"there is no GPU here, however: device={name!r}")
-    return device
-
-
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
+    """So many threads of the CPU, for the time of a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""The scikit-learn face: a thin shell over :mod:`vicreg.embedder`."""
+"""The scikit-learn face: a thin shell over :mod:`vicreg.fitting`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from vicreg.config import Config
-from vicreg.embedder import fit_embedder
 from vicreg.fingerprint import fingerprint
+from vicreg.fitting import fit_embedder
 from vicreg.header import PairedTable, read_checked
 from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from vicreg.companions import MOST_SEEDS
-from vicreg.embedder import MOST_ROWS, build_network, held_out_rows
+from vicreg.embedder import MOST_ROWS
 from vicreg.inference import BLOCK
 from vicreg.neighbourhoods import MOST_NEAR, NEAREST, OTHERS, PAIRS
 from vicreg.neighbours import BLOCK as NEAR_BLOCK
 from vicreg.networks import NEIGHBOURHOOD_WIDTH
 from vicreg.precision import bfloat16_pays
+from vicreg.preparation import build_network, held_out_rows
 from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
-from vicreg.embedder import fit_embedder, fit_together
+from vicreg.fitting import fit_embedder, fit_together
 from vicreg.inference import embed
 from vicreg.label_free import (
     alpha_req,
@@ -157,7 +157,7 @@ class Fits:
     observe : callable, optional
         Told of an unfinished embedder, as another ``Fits``, and of the share of steps it has had.
     pulse : callable, optional
-        See :func:`vicreg.embedder.fit_embedder`.
+        See :func:`vicreg.fitting.fit_embedder`.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class Objective:
 def fit_all(several: Sequence[Fits], objectives: Sequence[Objective]) -> None:
     """Make the fits that objectives look at, of several configurations at once.
 
-    For small networks, see :func:`vicreg.embedder.fit_together`. What a fit comes upon, its scores
+    For small networks, see :func:`vicreg.fitting.fit_together`. What a fit comes upon, its scores
     raise.
     """
     keys = {_KEYS[name] for objective in objectives for name in objective.fits}

@@ -23,8 +23,9 @@ import torch
 
 from vicreg import __version__
 from vicreg.config import config_from
-from vicreg.embedder import Embedder, build_network
+from vicreg.embedder import Embedder
 from vicreg.modelcard import model_card
+from vicreg.preparation import build_network
 from vicreg.table import TableEncoder
 from vicreg.training import History
 

@@ -1,0 +1,169 @@
+"""The composition root: configuration and data to a fitted embedder."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from vicreg.embedder import Embedder, threads
+from vicreg.preparation import Prepared, prepare
+from vicreg.progress import ProgressBar
+from vicreg.training import train, train_together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vicreg.config import Config
+    from vicreg.sources import Source
+    from vicreg.training import Moment, Pulse
+
+__all__ = ["fit_embedder", "fit_together"]
+
+
+def fit_embedder(
+    source: Source,
+    config: Config,
+    *,
+    seed: int,
+    device: str = "auto",
+    n_threads: int | None = None,
+    precision: str = "auto",
+    verbose: bool = False,
+    untrained: bool = False,
+    observe: Callable[[Embedder, Moment], None] | None = None,
+    pulse: Callable[[Pulse], None] | None = None,
+    groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
+    paired: Source | None = None,
+) -> Embedder:
+    """Encode a table and train a network on it.
+
+    Parameters
+    ----------
+    source : Source
+        At least two rows.
+    config : Config
+    seed : int
+        Everything random follows from it.
+    device : str
+        ``"auto"`` takes a GPU if there is one.
+    n_threads : int, optional
+        CPU threads; by default a rule from the size of the work.
+    precision : str
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the processor has it and the
+        work is large enough. Of the networks' products in training; embedding is float32.
+    verbose : bool
+        Show a progress bar.
+    untrained : bool
+        Leave the network as initialised: a control for what training adds.
+    observe : callable, optional
+        Told of the embedder, which can embed rows, and of every moment at which the fit looks at
+        itself (30 times). What it raises ends the fit.
+    pulse : callable, optional
+        Told where the fit stands, every second or so, between two such moments.
+    groups : ndarray of int, shape (rows,), optional
+        Rows of one group are views of each other; held-out rows are whole groups.
+    weights : ndarray, shape (rows,), optional
+        Rows are drawn in proportion; a row of weight 0 is as good as not there.
+    paired : Source, optional
+        A second table of the same rows, for an encoder of its own into the same space.
+
+    Raises
+    ------
+    ValueError
+        If the table has fewer than two rows or no usable column; if groups or a second table are
+        given and ``config.neighbours`` too; if a second table is and ``config.shared_weights`` is
+        not.
+    """
+    embedder, job = prepare(
+        source,
+        config,
+        seed=seed,
+        device=device,
+        n_threads=n_threads,
+        precision=precision,
+        untrained=untrained,
+        groups=groups,
+        weights=weights,
+        paired=paired,
+    )
+    if untrained:
+        embedder.finish(job.rows, job.generator)
+        return embedder
+    bar = ProgressBar(config.steps) if verbose else nullcontext(None)
+    with threads(embedder.n_threads), bar as show:
+
+        def told(moment: Moment) -> None:
+            if show is not None:
+                show(moment)
+            if observe is not None:
+                job.network.eval()
+                observe(embedder, moment)
+                job.network.train()
+
+        def beat(sign: Pulse) -> None:
+            if show is not None:
+                show.pulse(sign)
+            if pulse is not None:
+                pulse(sign)
+
+        embedder.history = train(job, observe=told, pulse=beat)
+        embedder.finish(job.rows, job.generator)
+    embedder.note_the_end()
+    return embedder
+
+
+def fit_together(
+    asked: Sequence[tuple[Source, Config, int]],
+    *,
+    device: str = "auto",
+    n_threads: int | None = None,
+    pulse: Callable[[Pulse], None] | None = None,
+) -> list[Embedder | Exception]:
+    """:func:`fit_embedder` of several tables, configurations and seeds at once.
+
+    For small networks, whose steps are taken in a stack where they are alike, see
+    :func:`vicreg.training.train_together`. But for rounding each comes out as if it were fitted
+    alone.
+
+    Parameters
+    ----------
+    asked : sequence of (Source, Config, int)
+        Table, configuration and seed of every fit.
+    device, n_threads, pulse
+        See :func:`fit_embedder`.
+
+    Returns
+    -------
+    list of Embedder or Exception
+        What came of each: a fit that fails does not keep the others from their end.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C: half a fit is none.
+    """
+    found: dict[int, Embedder | Exception] = {}
+    prepared: dict[int, Prepared] = {}
+    for place, (source, config, seed) in enumerate(asked):
+        try:
+            prepared[place] = prepare(source, config, seed=seed, device=device, n_threads=n_threads)
+        except Exception as error:
+            found[place] = error
+    most_threads = max((one.embedder.n_threads for one in prepared.values()), default=1)
+    with threads(most_threads):
+        histories = train_together([one.job for one in prepared.values()], pulse=pulse)
+        for (place, (embedder, job)), history in zip(prepared.items(), histories, strict=True):
+            found[place] = embedder
+            if isinstance(history, Exception):
+                found[place] = history
+                continue
+            embedder.history = history
+            embedder.finish(job.rows, job.generator)
+            if embedder.history.stopped == "interrupted":
+                raise KeyboardInterrupt
+            embedder.note_the_end()
+    return [found[place] for place in range(len(asked))]
