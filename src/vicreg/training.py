@@ -193,7 +193,7 @@ def train(
     DivergenceError
         If the loss is no longer finite.
     """
-    course = _Course(job, observe)
+    course = _Course(job, EVALUATIONS, observe)
     failed = _take_all([course], pulse)
     if failed:
         raise failed[course]
@@ -222,9 +222,7 @@ def train_together(
         After Ctrl-C.
     """
     unseen = all(job.held_out is None for job in jobs)
-    courses = [
-        _Course(job, evaluations=EVALUATIONS_UNSEEN if unseen else EVALUATIONS) for job in jobs
-    ]
+    courses = [_Course(job, EVALUATIONS_UNSEEN if unseen else EVALUATIONS) for job in jobs]
     stacks: dict[Hashable, list[_Course]] = {}
     for place, course in enumerate(courses):
         alike = likeness(course.take_step)
@@ -242,8 +240,8 @@ class _Course:
     def __init__(
         self,
         job: Job,
+        evaluations: int,
         observe: Callable[[Moment], None] | None = None,
-        evaluations: int = EVALUATIONS,
     ) -> None:
         self.job, self._observe = job, observe
         self._trial = _trial(job)
