@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vicreg.sources import Source
     from vicreg.views import Compose, ViewMaker
 
-__all__ = ["Prepared", "build_network", "held_out_rows", "prepare"]
+__all__ = ["Prepared", "build_network", "device_named", "held_out_rows", "prepare"]
 
 #: Fewer held-out rows than this decide nothing.
 FEWEST_HELD_OUT = 100
@@ -84,7 +84,7 @@ def prepare(
         )
     if paired is not None:
         _check_paired(source, paired, config)
-    place = _device(device)
+    place = device_named(device)
     generator = torch.Generator(place).manual_seed(seed)
     # Statistics come from training rows only: a held-out row must be new to the encoder too.
     n_there = n_rows if weights is None else int(np.count_nonzero(weights))
@@ -299,7 +299,14 @@ def _enough_threads(work: float) -> int:
     return 1 if work < WORK_FOR_THREADS else torch.get_num_threads()
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of a name; ``"auto"`` is a GPU if there is one.
+
+    Raises
+    ------
+    ValueError
+        If the name is another than ``"auto"``, ``"cpu"`` or a CUDA device's, or there is no GPU.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

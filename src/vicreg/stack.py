@@ -106,7 +106,7 @@ class StackedStep:
             views[:, : step.config.batch_size]
             for step, views in zip(steps, self._views, strict=True)
         ]
-        self._loss: _StackedLoss | None = None
+        self._loss = _StackedLoss(steps, self._views)
         self._adam = _StackedAdam(steps, self._parameters)
         self._sums = self._views.new_zeros(len(steps), 4)
         for step, sums in zip(steps, self._sums, strict=True):
@@ -116,8 +116,6 @@ class StackedStep:
         """Take a step with every training's factor of its peak learning rate."""
         self._draw()
         z = self._project()
-        if self._loss is None:
-            self._loss = _StackedLoss(self._steps, z)
         terms, gradient = self._loss(z.detach())
         self._parameters.take(z, gradient)
         self._adam(factors)
@@ -255,7 +253,7 @@ class _StackedLoss:
         weights = [step.weights for step in steps]
         n = [step.config.batch_size for step in steps]
         d = [(step.config.projector or (step.config.n_learnt,))[-1] for step in steps]
-        _, _, dims, rows = like.shape
+        rows, dims = max(n), max(d)
         self._gram = dims > rows
         # None where nothing was filled up.
         self._real_rows = _real(n, rows, like)[:, None, None] if min(n) < rows else None

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
-import torch
 from optuna.trial import TrialState
 
 from vicreg import __version__
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.objectives import OBJECTIVES, Bench, Fits, fit_all, objectives_named
+from vicreg.preparation import device_named
 from vicreg.search_space import (
     AFTER_TRAINING,
     as_document,
@@ -248,6 +248,7 @@ class _TrialRun:
     def together(self, study: Study, count: int) -> None:
         """So many trials, whose networks are trained at once; none of them is pruned."""
         started = time.perf_counter()
+        self.at_hand = []  # without one that failed alone before
         begun: list[tuple[Trial, Fits | Exception]] = []
         for _ in range(count):
             trial = study.ask()
@@ -360,8 +361,8 @@ def _together(bench: Bench, space: Space, fixed: dict[str, Any], device: str) ->
     except (TypeError, ValueError):  # ends that are allowed one by one
         return 1
     same = SAME | {"batch_size"} if config.batch_norm else SAME
-    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
-    if same.intersection(space) or config.optimizer == "lars" or not on_cpu:
+    on_gpu = device_named(device).type != "cpu"
+    if same.intersection(space) or config.optimizer == "lars" or on_gpu:
         return 1
     table = TableEncoder.fit(
         bench.source,
