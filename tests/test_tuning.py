@@ -435,6 +435,13 @@ def test_a_table_with_categories_goes_one_by_one() -> None:
         assert plan(source, None, **named, device="cpu", prune=True).together == count
 
 
+def test_an_unknown_device_is_refused_before_there_is_a_study(tmp_path: Path) -> None:
+    journal = tmp_path / "a.journal"
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu' or 'cuda', however"):
+        tune(X, n_trials=2, space=SMALL, storage=journal, device="tpu")
+    assert not journal.exists()
+
+
 def test_tickets_are_shared_out() -> None:
     tickets = Tickets(7, takers=2)
     assert [tickets.take(10), tickets.take(10), tickets.take(1)] == [4, 2, 1]
