@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vicreg.loss import LossWeights, VICRegLoss, VICRegTerms, _closed_form, vicreg_loss
+from vicreg import loss
+from vicreg.loss import (
+    MOST_TOGETHER,
+    LossWeights,
+    VICRegLoss,
+    VICRegTerms,
+    _closed_form,
+    vicreg_loss,
+)
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "vicreg_loss.npz")
 CASES = sorted({name.split("/")[0] for name in GOLDEN.files})
@@ -42,7 +50,11 @@ def two(rows: int, dims: int, seed: int = 0, dtype: torch.dtype = torch.float64)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("gram", [True, False], ids=["gram", "covariance"])
-def test_both_sides_equal_the_golden_values(case: str, dtype: torch.dtype, gram: bool) -> None:
+@pytest.mark.parametrize("most", [0, MOST_TOGETHER], ids=["one by one", "together"])
+def test_both_sides_equal_the_golden_values(
+    case: str, dtype: torch.dtype, gram: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "MOST_TOGETHER", most)
     terms, gradient = _closed_form(*golden(case, dtype), DEFAULT, with_gradient=True, gram=gram)
     assert gradient is not None
     tolerance = TOLERANCE[dtype]

@@ -19,12 +19,15 @@ and halves the variance; this is the convention here, so that published weights 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vicreg.precision import fastest_float32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "LossWeights",
@@ -34,6 +37,10 @@ __all__ = [
     "loss_and_gradient",
     "vicreg_loss",
 ]
+
+#: Entries of a projection up to which both branches are worked on together: half of the calls, and
+#: at the most 1 MiB more of memory.
+MOST_TOGETHER = 2**16
 
 
 class VICRegTerms(NamedTuple):
@@ -225,10 +232,12 @@ class _ClosedForm(torch.autograd.Function):
         z1, z2 = ctx.saved_tensors
         of_total, *of_terms = gradients
         gradient, ctx.gradient = ctx.gradient, None  # handed out once, so it may be changed
-        only_total = of_total is not None and all(one is None for one in of_terms)
-        if only_total and gradient is not None:
-            for of_branch in gradient:
-                of_branch *= of_total
+        only_total = all(one is None for one in of_terms)
+        if only_total and of_total is not None and gradient is not None:
+            # Of backward() it is 1; a GPU would have to be waited for.
+            if of_total.device.type != "cpu" or of_total.item() != 1:
+                for of_branch in gradient:
+                    of_branch *= of_total
         else:  # the named terms put together anew, or a second pass over a kept graph
             lam, mu, nu = (
                 (0.0 if of_total is None else float(of_total)) * weight
@@ -263,8 +272,9 @@ def _closed_form(
     Where d > n the d x d matrix is never formed: ``|Z'Z| = |ZZ'|`` in the Frobenius norm, and
     ``Z (Z'Z) = (ZZ') Z``. ``gram`` forces one side or the other; tests compare them.
 
-    One branch after the other, so that beside the gradients only one (n, d) and one square matrix
-    are held at a time.
+    Small branches are worked on together, as a third of their time would be calls. Large ones come
+    one after the other, so that beside the gradients only one (n, d) and one square matrix are held
+    at a time.
     """
     rows, dims = z1.shape
     if gram is None:
@@ -278,78 +288,100 @@ def _closed_form(
     ):
         z1, z2 = z1.to(dtype), z2.to(dtype)
         difference = z1 - z2
-        invariance = torch.linalg.vector_norm(difference).square_().div_(rows * dims)
-        branch = _gram_branch if gram else _covariance_branch
-        # The difference is worked out again below: its memory serves the centred rows in between.
-        scratch = difference
-        variance1, covariance1, of_z1 = branch(_centre(z1, scratch), weights, with_gradient)
-        variance2, covariance2, of_z2 = branch(_centre(z2, scratch), weights, with_gradient)
-        terms = (invariance, variance1.add_(variance2), covariance1.add_(covariance2))
-        if of_z1 is None or of_z2 is None:
+        invariance = _sum_of_squares(difference).mul_(1 / (rows * dims))
+        of_branches = _gram_branches if gram else _covariance_branches
+        if rows * dims <= MOST_TOGETHER:
+            both = torch.stack((z1, z2))
+            variance, covariance, gradients = of_branches(
+                _centre(both, both), weights, with_gradient
+            )
+        else:
+            # The difference is worked out again below: its memory serves the centred rows.
+            scratch = difference[None]
+            variance, covariance, first = of_branches(
+                _centre(z1[None], scratch), weights, with_gradient
+            )
+            more_variance, more_covariance, second = of_branches(
+                _centre(z2[None], scratch), weights, with_gradient
+            )
+            variance.add_(more_variance)
+            covariance.add_(more_covariance)
+            gradients = [*first, *second]
+            torch.sub(z1, z2, out=difference)
+        terms = (invariance, variance, covariance)
+        if not with_gradient:
             return terms, None
-        torch.sub(z1, z2, out=difference)
+        of_z1, of_z2 = gradients
         of_difference = 2 * weights.lam / (rows * dims)
         of_z1.add_(difference, alpha=of_difference)
         of_z2.sub_(difference, alpha=of_difference)
         return terms, (of_z1, of_z2)
 
 
-def _centre(z: Tensor, out: Tensor) -> Tensor:
+def _centre(branches: Tensor, out: Tensor) -> Tensor:
     # float64 is summed in numpy's order, by which the golden values were made.
-    in_order = z.dtype == torch.float64
-    mean = z.new_full((len(z),), 1 / len(z)) @ z if in_order else z.mean(dim=0)
-    return torch.sub(z, mean, out=out)
+    rows = branches.shape[1]
+    in_order = branches.dtype == torch.float64
+    mean = branches.new_full((rows,), 1 / rows) @ branches if in_order else branches.mean(dim=1)
+    return torch.sub(branches, mean[:, None], out=out)
 
 
-def _covariance_branch(
+def _covariance_branches(
     z: Tensor, weights: LossWeights, with_gradient: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Variance and covariance terms of one centred branch (n, d); their gradient, if wanted."""
-    rows, dims = z.shape
-    products = z.T @ z  # (d, d)
-    diagonal = products.diagonal()
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    """Variance and covariance terms of centred branches (b, n, d); their gradients, if wanted."""
+    _, rows, dims = z.shape
+    products = torch.bmm(z.mT, z)  # (b, d, d)
+    diagonal = products.diagonal(dim1=1, dim2=2)
     deviations = _deviations(diagonal, rows, weights.eps)
-    shortfall = (weights.gamma - deviations).clamp_min_(0)
+    below = (deviations - weights.gamma).clamp_max_(0)  # minus what they fall short by
     diagonal.zero_()
-    covariance = torch.linalg.vector_norm(products).square_().div_((rows - 1) ** 2 * dims)
-    gradient = None
+    covariance = _sum_of_squares(products).mul_(1 / ((rows - 1) ** 2 * dims))
+    gradients: Sequence[Tensor] = ()
     if with_gradient:
         products *= 4 * weights.nu / (dims * (rows - 1) ** 2)
         # The variance term multiplies each column of Z by a number: it takes the diagonal.
-        diagonal.copy_(_pull(shortfall, deviations, rows, weights.mu))
-        gradient = z @ products
-    return shortfall.sum().div_(2 * dims), covariance, gradient
+        diagonal.copy_(_pull(below, deviations, rows, weights.mu))
+        gradients = torch.bmm(z, products).unbind()
+    return below.sum().mul_(-1 / (2 * dims)), covariance, gradients
 
 
-def _gram_branch(
+def _gram_branches(
     z: Tensor, weights: LossWeights, with_gradient: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """:func:`_covariance_branch` where d > n, through the products of rows."""
-    rows, dims = z.shape
-    products = z @ z.T  # (n, n)
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    """:func:`_covariance_branches` where d > n, through the products of rows."""
+    _, rows, dims = z.shape
+    products = torch.bmm(z, z.mT)  # (b, n, n)
     gradient = z.square()  # its memory; vector_norm over the rows takes ten times as long
-    squares = gradient.sum(dim=0)  # (d,)
+    squares = gradient.sum(dim=1)  # (b, d)
     deviations = _deviations(squares, rows, weights.eps)
-    shortfall = (weights.gamma - deviations).clamp_min_(0)
-    covariance = torch.linalg.vector_norm(products).square_() - squares.square().sum()
+    below = (deviations - weights.gamma).clamp_max_(0)  # minus what they fall short by
     # The difference of two rounded sums can come out below zero.
-    covariance = covariance.clamp_min_(0).div_((rows - 1) ** 2 * dims)
+    covariance = (_sum_of_squares(products) - _sum_of_squares(squares)).clamp_min_(0)
+    covariance.mul_(1 / ((rows - 1) ** 2 * dims))
+    gradients: Sequence[Tensor] = ()
     if with_gradient:
         scale = 4 * weights.nu / (dims * (rows - 1) ** 2)
-        torch.mm(products.mul_(scale), z, out=gradient)
+        torch.bmm(products.mul_(scale), z, out=gradient)
         # ZZ'Z brings the diagonal of C with it: taken off here, column by column.
-        pull = _pull(shortfall, deviations, rows, weights.mu).sub_(squares, alpha=scale)
-        gradient.addcmul_(z, pull)
-    return shortfall.sum().div_(2 * dims), covariance, gradient if with_gradient else None
+        pull = _pull(below, deviations, rows, weights.mu).sub_(squares, alpha=scale)
+        gradients = gradient.addcmul_(z, pull[:, None]).unbind()
+    return below.sum().mul_(-1 / (2 * dims)), covariance, gradients
+
+
+def _sum_of_squares(values: Tensor) -> Tensor:
+    flat = values.reshape(-1)
+    return torch.dot(flat, flat)
 
 
 def _deviations(squares: Tensor, rows: int, eps: float) -> Tensor:
-    return (squares / (rows - 1)).add_(eps).sqrt_()
+    return (squares * (1 / (rows - 1))).add_(eps).sqrt_()
 
 
-def _pull(shortfall: Tensor, deviations: Tensor, rows: int, mu: float) -> Tensor:
+def _pull(below: Tensor, deviations: Tensor, rows: int, mu: float) -> Tensor:
     """What the variance term multiplies the columns of Z by: -mu 1[S < gamma] / (2 d (n - 1) S)."""
-    return torch.sign(shortfall).div_(deviations).mul_(-mu / (2 * len(shortfall) * (rows - 1)))
+    dims = below.shape[1]
+    return torch.sign(below).div_(deviations).mul_(mu / (2 * dims * (rows - 1)))
 
 
 def _checked_weights(*, lam: float, mu: float, nu: float, gamma: float, eps: float) -> LossWeights:
