@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from vicreg import VICReg, evaluate, load
+from vicreg import VICReg, embed_command, evaluate, load
+from vicreg.cli import main
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,7 +35,10 @@ def annotated(*, sparse: bool = True) -> Any:
     counts = random.poisson(random.gamma(0.2, 4.0, (120, 230))).astype(np.float32)
     return anndata.AnnData(
         scipy.sparse.csr_matrix(counts) if sparse else counts,
-        obs=pd.DataFrame({"kind": ["a", "b"] * 60}, index=[f"cell{i}" for i in range(120)]),
+        obs=pd.DataFrame(
+            {"kind": ["a", "b"] * 60, "donor": np.arange(120) // 4},
+            index=[f"cell{i}" for i in range(120)],
+        ),
         var=pd.DataFrame(index=[f"gene{i}" for i in range(230)]),
     )
 
@@ -103,3 +108,115 @@ def test_without_anndata_a_file_says_what_to_install(
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'vicreg\[omics\]'"):
         VICReg(**SMALL).fit(tmp_path / "cells.h5ad")
+
+
+@pytest.fixture(autouse=True)
+def _warnings_shown_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)  # main sets its own
+
+
+def on_the_command_line(tmp_path: Path, *arguments: str) -> None:
+    """Run in this process, with paths in a folder where an argument begins with @."""
+    main([str(tmp_path / one[1:]) if one.startswith("@") else one for one in arguments])
+
+
+FIT = ("--n-components", "8", "--hidden", "16", "--projector", "16", "16", "--steps", "10", "-q")
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """An h5ad file, and a model fitted on it by the command line."""
+    annotated().write_h5ad(tmp_path / "cells.h5ad")
+    on_the_command_line(
+        tmp_path, "fit", "@cells.h5ad", "--out", "@m", "--label", "kind", "--groups", "donor", *FIT
+    )
+    return tmp_path
+
+
+def test_columns_of_an_h5ad_file_are_set_aside_by_name(cells: Path) -> None:
+    model, data = load(cells / "m"), annotated()
+    assert model.aside_["label"] == "kind"
+    assert model.feature_names_in_.tolist() == list(data.var_names)
+    wanted = VICReg(**{**SMALL, "n_threads": None}).fit(data, groups=data.obs["donor"])
+    assert np.array_equal(model.transform(data), wanted.transform(data))
+
+
+def test_names_of_cells_go_along_with_their_embedding(cells: Path) -> None:
+    for name in ("Z.parquet", "Z.npy"):
+        on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", f"@{name}")
+    wanted = load(cells / "m").transform(annotated())
+    table = pd.read_parquet(cells / "Z.parquet")
+    assert table.pop("obs_names").tolist() == [f"cell{i}" for i in range(120)]
+    assert np.array_equal(table.to_numpy(), wanted)
+    assert np.load(cells / "Z.ids.npy").tolist() == [f"cell{i}" for i in range(120)]
+    on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", "@Z.csv", "--id", "donor")
+    assert pd.read_csv(cells / "Z.csv")["donor"].tolist() == [i // 4 for i in range(120)]
+
+
+@pytest.mark.parametrize("out", ["other.h5ad", "cells.h5ad"])
+def test_an_embedding_is_written_into_an_h5ad_file(
+    cells: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed_command, "ENTRIES", 1)  # a block for BLOCK rows
+    monkeypatch.setattr(embed_command, "BLOCK", 50)
+    on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", f"@{out}")
+    written, data = anndata.read_h5ad(cells / out), annotated()
+    assert np.array_equal(written.obsm["X_vicreg"], load(cells / "m").transform(data))
+    assert np.array_equal(written.X.toarray(), data.X.toarray())
+    assert written.obs["kind"].tolist() == data.obs["kind"].tolist()
+    assert {path.name for path in cells.iterdir()} == {"cells.h5ad", "m", out}
+
+
+def test_a_report_on_an_h5ad_file_names_its_cells(
+    cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_the_command_line(
+        cells, "evaluate", "@m", "@cells.h5ad", "--no-controls", "--report", "@r.html", "--json"
+    )
+    card = json.loads(capsys.readouterr().out)
+    assert "silhouette" in card["scores"]["vicreg"]  # by the label of the fit
+    assert "cell17" in (cells / "r.html").read_text()
+    on_the_command_line(cells, "info", "@cells.h5ad", "--estimate", "--json")
+    assert json.loads(capsys.readouterr().out)["columns"] == 230
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("embed", "@m", "@cells.h5ad", "--out", "@o.csv", "--id", "no"), "has no column 'no'; it"),
+        (
+            ("fit", "@cells.h5ad", "--out", "@o", "--label", "gene1"),
+            "has no column 'gene1'; it has",
+        ),
+        (("embed", "@m", "@genes.csv", "--out", "@o.h5ad"), "is written from another one"),
+        (("embed", "@m", "@cells.h5ad", "--out", "@o.h5"), "must end in .parquet, .csv, .npy or"),
+        (("fit", "@none.h5ad", "--out", "@o"), "no such file"),
+        (
+            ("tune", "@cells.h5ad", "--out", "@o", "--trials", "1", "--label", "no"),
+            "no column 'no'",
+        ),
+        (
+            ("fit", "@cells.h5ad", "--paired", "@turned.h5ad", "--out", "@o", "-q"),
+            "turned.h5ad must have the same rows in the same order, however: row 0 is 'cell119'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_h5ad_file_is_said_before_anything_is_written(
+    cells: Path, arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotated()[::-1].copy().write_h5ad(cells / "turned.h5ad")
+    (cells / "genes.csv").write_text("gene0\n1\n")
+    with pytest.raises(SystemExit) as stopped:
+        on_the_command_line(cells, *arguments)
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err
+    assert not list(cells.glob("o*"))
+
+
+def test_a_column_of_cells_may_have_the_name_that_their_names_would_get(tmp_path: Path) -> None:
+    data = annotated()
+    data.obs["obs_names"] = range(120)
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    on_the_command_line(tmp_path, "fit", "@cells.h5ad", "--out", "@m", *FIT)
+    on_the_command_line(tmp_path, "embed", "@m", "@cells.h5ad", "--out", "@Z.csv")
+    assert pd.read_csv(tmp_path / "Z.csv")["row"].tolist() == list(range(120))

@@ -75,7 +75,7 @@ ORDER = [
         "study_page",
         "tuning",
     ),
-    *("cli", "embed_command", "tune_command"),
+    *("command_table", "cli", "embed_command", "tune_command"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {
@@ -94,7 +94,7 @@ HOMES = {
     "markupsafe": {"report"},
     "umap": {"maps"},
     "torch.utils.tensorboard": {"events"},
-    "pyarrow": {"table_file", "embedding_file", "embed_command", "workers"},
+    "pyarrow": {"table_file", "embedding_file", "command_table", "workers"},
     "cyclopts": {"cli", "embed_command", "tune_command"},
     "rich": {"cli", "progress"},
     "safetensors": {"persistence"},
@@ -106,7 +106,7 @@ HOMES = {
         "counts",
         "header",
         "spaces",
-        "cli",
+        "command_table",
         "workers",
     },
     "sklearn": {

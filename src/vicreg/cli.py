@@ -27,8 +27,6 @@ from vicreg.config import Config, preset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import narwhals.stable.v2 as nw
-
     from vicreg.scorecard import Scorecard
 
 __all__ = ["app", "main"]
@@ -169,7 +167,7 @@ def demo(
 
 @app.command
 def fit(
-    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
     *,
     out: Annotated[Path, Parameter(help="Folder for the model.")],
     label: Label = None,
@@ -196,6 +194,7 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
+    from vicreg.command_table import CommandFile
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_file, check_free
 
@@ -210,11 +209,15 @@ def fit(
         precision=precision,
         verbose=not quiet,
     )
-    frame = _frame(data)
+    table = CommandFile(data).read()
     for name in (label, id):
         if name is not None:
-            _column(frame, name, data)
+            table.column(name)
     aside = {"label": label, "id": id, "groups": groups, "weight": weight}
+    second = None
+    if paired is not None:
+        second = CommandFile(paired).read()
+        table.check_same_rows(second, table.ids(id))
     started = time.perf_counter()
     with ExitStack() as stack:
         observers: list[Any] = []
@@ -229,10 +232,10 @@ def fit(
 
             observers.append(stack.enter_context(EventLog(tensorboard)))
         model.fit(
-            _features(frame, aside),
-            groups=None if groups is None else _column(frame, groups, data).to_list(),
-            sample_weight=None if weight is None else _column(frame, weight, data).to_list(),
-            X_paired=None if paired is None else _second(paired, frame, aside),
+            table.features(aside),
+            groups=None if groups is None else table.column(groups).to_list(),
+            sample_weight=None if weight is None else table.column(weight).to_list(),
+            X_paired=None if second is None else second.features(aside),
             observe=_all_of(observers),
             pulse=None if page is None else page.pulse,
         )
@@ -267,7 +270,7 @@ def fit(
 @app.command
 def evaluate(
     model: Annotated[Path, Parameter(help="Model folder.")],
-    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
     *,
     label: Label = None,
     report: Annotated[Path | None, Parameter(help="HTML file to write.")] = None,
@@ -300,6 +303,7 @@ def evaluate(
     """Score a model's embedding beside the raw table, PCA and controls."""
     from sklearn.base import clone
 
+    from vicreg.command_table import CommandFile
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
     from vicreg.persistence import check_file
@@ -307,21 +311,20 @@ def evaluate(
     if report is not None:
         check_file(report)  # before the work, not after it
     fitted = load(model)
-    frame = _frame(data)
+    table = CommandFile(data).read()
     aside = {**fitted.aside_, "given label": label, "given id": id}
     name = label if label is not None else fitted.aside_.get("label")
-    id_name = id if id is not None else fitted.aside_.get("id")
-    labelled = label is not None or (name is not None and name in frame.columns)
-    named = id is not None or (id_name is not None and id_name in frame.columns)
-    batches = None if batch is None else _column(frame, batch, data)
+    labelled = label is not None or (name is not None and name in table.columns)
+    ids = table.ids(id, fitted.aside_.get("id"))
+    batches = None if batch is None else table.column(batch)
     if batch is not None and batch not in getattr(fitted, "feature_names_in_", ()):
         aside["batch"] = batch  # a batch that the model was fitted on stays a feature
     card = score(
         clone(fitted).set_params(verbose=False) if refit else fitted,
-        _features(frame, aside),
-        _column(frame, str(name), data) if labelled else None,
+        table.features(aside),
+        table.column(str(name)) if labelled else None,
         groups=batches,
-        ids=_column(frame, str(id_name), data) if named else None,
+        ids=None if ids is None else table.column(ids),
         target=target,
         controls=controls,
         maps=report is not None,
@@ -343,7 +346,7 @@ def evaluate(
 
 @app.command
 def info(
-    path: Annotated[Path, Parameter(help="Model folder; with --estimate a CSV or Parquet file.")],
+    path: Annotated[Path, Parameter(help="Model folder; with --estimate a table's file.")],
     *,
     estimate: Annotated[
         bool, Parameter(negative=(), help="Predict the peak memory of a fit on a table.")
@@ -446,16 +449,18 @@ def _settings(preset_name: str, options: Any) -> dict[str, Any]:
 def _estimate(
     path: Path, aside: dict[str, str | None], settings: dict[str, Any], as_json: bool
 ) -> None:
+    from vicreg.command_table import CommandFile
     from vicreg.memory import estimate_memory
     from vicreg.sources import read
     from vicreg.table import TableEncoder
 
     config = Config(**settings)
-    frame = _frame(path)
+    file = CommandFile(path)
+    given = file.read()
     for name in aside.values():
         if name is not None:
-            _column(frame, name, path)
-    source = read(_features(frame, aside))
+            given.column(name)
+    source = read(given.features(aside))
     table = TableEncoder.fit(
         source,
         normal_scores=config.normal_scores,
@@ -463,7 +468,7 @@ def _estimate(
         n_top_columns=config.most_columns,
         smooth_clip=config.smooth_clip,
     )
-    estimate = estimate_memory(source.shape[0], table, config, frame=True)
+    estimate = estimate_memory(source.shape[0], table, config, frame=file.annotated is None)
     facts = {
         "rows": source.shape[0],
         "columns": source.shape[1],
@@ -487,56 +492,6 @@ def _estimate(
     console.print(f"{source.shape[0]} rows x {source.shape[1]} columns", markup=False)
     console.print(told)
     _say("beyond the process and the table in its file's form; on the CPU")
-
-
-def _frame(path: Path) -> nw.DataFrame[Any]:
-    from vicreg.table_file import read_file
-
-    return read_file(path)
-
-
-def _column(frame: nw.DataFrame[Any], name: str, data: Path) -> nw.Series[Any]:
-    _check_column(frame.columns, name, data)
-    return frame[name]
-
-
-def _check_column(columns: Sequence[str], name: str, data: Path) -> None:
-    if name not in columns:
-        shown = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
-        raise ValueError(f"{data} has no column {name!r}; it has {shown}")
-
-
-def _features(frame: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
-    """The frame without the columns that are set aside."""
-    from vicreg.sources import drop_columns
-
-    return drop_columns(frame, [name for name in aside.values() if name is not None]).to_native()
-
-
-def _second(path: Path, first: nw.DataFrame[Any], aside: dict[str, str | None]) -> Any:
-    """The second table's features, of the same rows."""
-    frame = _frame(path)
-    _check_same_rows(first, frame, aside.get("id"), path)
-    return _features(frame, aside)
-
-
-def _check_same_rows(
-    first: nw.DataFrame[Any],
-    second: nw.DataFrame[Any],
-    name: str | None,
-    path: Path,
-    first_row: int = 0,
-) -> None:
-    """Where both tables name their rows, the names must agree."""
-    if name is None or name not in first.columns or name not in second.columns:
-        return
-    pairs = zip(first[name].to_list(), second[name].to_list(), strict=False)
-    for row, (one, other) in enumerate(pairs, first_row):
-        if one != other:
-            raise ValueError(
-                f"{path} must have the same rows in the same order, however: row {row} is "
-                f"{other!r}, not {one!r}"
-            )
 
 
 def _print_card(card: Scorecard) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 (the command line reads the annotation)
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vicreg.cli import AsJson, Id, Paired, _check_column, _check_same_rows, _features, _say
+from vicreg.cli import AsJson, Id, Paired, _say
 from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
 from vicreg.inference import BLOCK
-
-if TYPE_CHECKING:
-    import narwhals.stable.v2 as nw
 
 __all__ = ["embed"]
 
@@ -24,9 +21,9 @@ ENTRIES = 2**22
 
 def embed(
     model: Annotated[Path, Parameter(help="Model folder.")],
-    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
     *,
-    out: Annotated[Path, Parameter(help="File to write: .parquet, .csv or .npy.")],
+    out: Annotated[Path, Parameter(help="File to write: .parquet, .csv, .npy or .h5ad.")],
     id: Id = None,  # noqa: A002 (the option's name)
     paired: Paired = None,
     as_json: AsJson = False,
@@ -35,16 +32,18 @@ def embed(
 
     Ids are the column named by --id here or at fit, and else the row numbers. A .npy file holds the
     embedding alone; its ids go to a second file, NAME.ids.npy. A Parquet file is read, embedded and
-    written a block of rows at a time, so it may be larger than memory.
+    written a block of rows at a time, so it may be larger than memory. An h5ad file can be written
+    from one alone: it is the same with the embedding in obsm["X_vicreg"].
     """
     import numpy as np
 
+    from vicreg.command_table import CommandFile
     from vicreg.estimator import load
-    from vicreg.table_file import TableFile
 
-    check_embedding_file(out)  # before the work, not after it
+    # Before the work, not after it.
+    check_embedding_file(out, onto_annotated=data.suffix.lower() == ".h5ad")
     fitted = load(model)
-    files = [TableFile(path) for path in (data, paired) if path is not None]
+    files = [CommandFile(path) for path in (data, paired) if path is not None]
     n_rows = files[0].n_rows
     if n_rows != files[-1].n_rows:
         raise ValueError(
@@ -52,25 +51,25 @@ def embed(
             f"however: {files[-1].n_rows} rows, not {n_rows}"
         )
     aside = {**fitted.aside_, "given id": id}
-    id_name = id if id is not None else fitted.aside_.get("id")
-    if id is not None:
-        _check_column(files[0].columns, id, data)
-    elif id_name not in files[0].columns:
-        id_name = None
+    id_name = files[0].head.ids(id, fitted.aside_.get("id"))
     n_components = fitted.embedder_.config.n_components
-    entries = max(len(file.columns) for file in files) + n_components
+    entries = max(file.n_columns for file in files) + n_components
     size = max(1, ENTRIES // (BLOCK * entries)) * BLOCK
+    shape = {"n_rows": n_rows, "n_components": n_components}
     row = 0
-    with embedding_file(out, n_rows=n_rows, n_components=n_components) as write:
-        for frames in zip(*(file.blocks(size) for file in files), strict=True):
-            second = None
-            if paired is not None:
-                _check_same_rows(frames[0], frames[1], id_name, paired, row)
-                second = _features(frames[1], aside)
-            embedding = fitted._embedding(_features(frames[0], aside), second, first_row=row)
+    with embedding_file(out, **shape, onto=files[0].annotated) as write:
+        for tables in zip(*(file.blocks(size) for file in files), strict=True):
+            first, second = tables[0], tables[1] if len(tables) > 1 else None
+            if second is not None:
+                first.check_same_rows(second, id_name, row)
+            embedding = fitted._embedding(
+                first.features(aside),
+                None if second is None else second.features(aside),
+                first_row=row,
+            )
             ids: Any = np.arange(row, row + len(embedding))
             if id_name is not None:
-                ids = _plain(frames[0], id_name)
+                ids = first.arrow(id_name)
             write({id_name or "row": ids}, embedding)
             row += len(embedding)
     paths = [str(path) for path in files_of(out)]
@@ -78,11 +77,3 @@ def embed(
         print(json.dumps({"written": paths, "rows": n_rows, "columns": n_components}))
     else:
         _say(f"wrote {' and '.join(paths)}: {n_rows} rows x {n_components} dimensions")
-
-
-def _plain(frame: nw.DataFrame[Any], name: str) -> Any:
-    """A column as the file has it, without a dictionary of its values, which may grow."""
-    import pyarrow as pa
-
-    column = frame[name].to_native()
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column

@@ -1,4 +1,4 @@
-"""A file of an embedding, written block by block: Parquet, CSV or NumPy's own format."""
+"""A file of an embedding, written block by block: Parquet, CSV, NumPy's own format, or h5ad."""
 
 from __future__ import annotations
 
@@ -19,21 +19,29 @@ if TYPE_CHECKING:
 
 __all__ = ["check_embedding_file", "embedding_file", "files_of"]
 
-SUFFIXES = (".parquet", ".csv", ".npy")
+SUFFIXES = (".parquet", ".csv", ".npy", ".h5ad")
+#: Where scanpy looks for an embedding.
+KEY = "X_vicreg"
 
 
-def check_embedding_file(path: Path) -> None:
+def check_embedding_file(path: Path, *, onto_annotated: bool = False) -> None:
     """Refuse a path that an embedding cannot be written to.
 
     Raises
     ------
     ValueError
-        If it does not end in ``.parquet``, ``.csv`` or ``.npy``.
+        If it does not end in ``.parquet``, ``.csv``, ``.npy`` or, where there is an AnnData to
+        write it onto, ``.h5ad``.
     OSError
         If no file can be written there.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"out must end in .parquet, .csv or .npy, however: {path.name}")
+        raise ValueError(f"out must end in .parquet, .csv, .npy or .h5ad, however: {path.name}")
+    if path.suffix.lower() == ".h5ad" and not onto_annotated:
+        raise ValueError(
+            "an .h5ad file is written from another one, of whose cells it is, "
+            f"however: out={path.name}; give an .h5ad file, or write .parquet, .csv or .npy"
+        )
     check_file(path)
 
 
@@ -43,18 +51,23 @@ def files_of(path: Path) -> list[Path]:
 
 
 @contextmanager
-def embedding_file(path: Path, *, n_rows: int, n_components: int) -> Iterator[Write]:
+def embedding_file(
+    path: Path, *, n_rows: int, n_components: int, onto: Any = None
+) -> Iterator[Write]:
     """A function that adds rows to a file: other columns by name, and the embedding.
 
     The file is there once the block of code ends well; until then, what was there stays. A
-    ``.npy`` file holds the embedding alone, its one other column goes to ``NAME.ids.npy``.
+    ``.npy`` file holds the embedding alone, its one other column goes to ``NAME.ids.npy``. An
+    ``.h5ad`` file is an AnnData with the embedding in ``obsm["X_vicreg"]``, and its own columns.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.parquet``, ``.csv`` or ``.npy``.
+        Ends in ``.parquet``, ``.csv``, ``.npy`` or ``.h5ad``.
     n_rows, n_components : int
         Of the whole embedding.
+    onto : AnnData, optional
+        What an ``.h5ad`` file is made of; changed only if all rows were written.
 
     Raises
     ------
@@ -78,10 +91,15 @@ def embedding_file(path: Path, *, n_rows: int, n_components: int) -> Iterator[Wr
     "a",1
     "b",0
     """
-    check_embedding_file(path)
+    check_embedding_file(path, onto_annotated=onto is not None)
     with ExitStack() as stack:
         fresh = stack.enter_context(fresh_file(path))
-        if path.suffix.lower() == ".npy":
+        if path.suffix.lower() == ".h5ad":
+            parts: list[NDArray[np.float32]] = []
+            yield lambda _, embedding: parts.append(embedding)
+            onto.obsm[KEY] = np.concatenate(parts)
+            onto.write_h5ad(fresh)
+        elif path.suffix.lower() == ".npy":
             fresh_ids = stack.enter_context(fresh_file(files_of(path)[1]))
             with fresh.open("wb") as file:
                 ids: list[NDArray[Any]] = []

@@ -55,7 +55,7 @@ class TableFile:
     ...     path = Path(folder) / "t.csv"
     ...     _ = path.write_text("a,b\\n1,x\\n2,y\\n3,z\\n")
     ...     file = TableFile(path)
-    ...     file.columns, file.n_rows, [len(block) for block in file.blocks(2)]
+    ...     file.head.columns, file.n_rows, [len(block) for block in file.blocks(2)]
     (['a', 'b'], 3, [2, 1])
     """
 
@@ -89,8 +89,9 @@ class TableFile:
                 )
                 self.n_rows = self._content.metadata.num_rows
                 head = self._content.schema_arrow.empty_table()
-            self.columns: list[str] = as_frame(head).columns
-            check_shape((self.n_rows, len(self.columns)))
+            #: The columns without their rows.
+            self.head: nw.DataFrame[Any] = as_frame(head)
+            check_shape((self.n_rows, self.head.shape[1]))
 
     def read(self) -> nw.DataFrame[Any]:
         """All rows."""

@@ -13,22 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from vicreg.cli import (
-    AsJson,
-    FitOptions,
-    Id,
-    Label,
-    Preset,
-    Quiet,
-    _column,
-    _features,
-    _frame,
-    _given,
-    _say,
-)
+from vicreg.cli import AsJson, FitOptions, Id, Label, Preset, Quiet, _given, _say
 from vicreg.config import Config, preset
 
 if TYPE_CHECKING:
+    from vicreg.command_table import CommandTable
     from vicreg.tuning import TuningResult
 
 __all__ = ["tune"]
@@ -37,7 +26,7 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def tune(
-    data: Annotated[Path, Parameter(help="CSV or Parquet file.")],
+    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
     *,
     out: Annotated[Path, Parameter(help="Folder for the best model, trials and pictures.")],
     trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
@@ -104,6 +93,7 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
+    from vicreg.command_table import CommandFile
     from vicreg.persistence import check_file, check_free
     from vicreg.studies import without_password
     from vicreg.tuning import tune as run
@@ -115,10 +105,10 @@ def tune(
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
-    frame = _frame(data)
+    table = CommandFile(data).read()
     for name in (label, id):
         if name is not None:
-            _column(frame, name, data)
+            table.column(name)
     aside = {"label": label, "id": id}
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -128,8 +118,8 @@ def tune(
 
             observe = stack.enter_context(StudyPage(watch, f"Tuning on {data.name}", trials))
         result = run(
-            _features(frame, aside),
-            None if label is None else _column(frame, label, data),
+            table.features(aside),
+            None if label is None else table.column(label),
             n_trials=trials,
             objective=objective,
             space=asked,
@@ -152,7 +142,7 @@ def tune(
     result.best_estimator_.save(out)
     written = result.write(out / "tuning")
     if report is not None:
-        _report(result, frame, aside, report, data)
+        _report(result, table, aside, report, data)
     seconds = time.perf_counter() - started
     if as_json:
         print(json.dumps(_facts(result, out, storage, seconds)))
@@ -167,19 +157,23 @@ def tune(
 
 
 def _report(
-    result: TuningResult, frame: Any, aside: dict[str, str | None], report: Path, data: Path
+    result: TuningResult,
+    table: CommandTable,
+    aside: dict[str, str | None],
+    report: Path,
+    data: Path,
 ) -> None:
     """The winner's configuration scored on held-out rows, beside the study."""
     from sklearn.base import clone
 
     from vicreg.evaluation import evaluate
 
-    label, row_id = aside["label"], aside["id"]
+    label, row_id = aside["label"], table.ids(aside["id"])
     card = evaluate(
         clone(result.best_estimator_).set_params(verbose=False),
-        _features(frame, aside),
-        None if label is None else _column(frame, label, data),
-        ids=None if row_id is None else _column(frame, row_id, data),
+        table.features(aside),
+        None if label is None else table.column(label),
+        ids=None if row_id is None else table.column(row_id),
         title=data.name,
         label_name=label or "label",
     )

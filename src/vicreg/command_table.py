@@ -1,0 +1,158 @@
+"""The command line's tables: features, and columns that are set aside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vicreg.frames import as_frame
+from vicreg.sources import contents, drop_columns, is_annotated
+from vicreg.table_file import TableFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import narwhals.stable.v2 as nw
+
+__all__ = ["CommandFile", "CommandTable"]
+
+#: What the cells' names are called where an h5ad file has no name for them.
+CELLS = "obs_names"
+
+
+class CommandFile:
+    """A CSV, Parquet or h5ad file, to be read whole or in blocks of rows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is none of these by suffix or content, or has no rows or no columns.
+    ModuleNotFoundError
+        If it is an h5ad file and anndata is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from vicreg.command_table import CommandFile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "t.csv"
+    ...     _ = path.write_text("name,size\\na,1\\nb,2\\n")
+    ...     table = CommandFile(path).read()
+    ...     table.column("name").to_list(), table.features({"id": "name"}).column_names
+    (['a', 'b'], ['size'])
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: The AnnData, which is in memory as a whole.
+        self.annotated: Any = None
+        if path.suffix.lower() == ".h5ad":
+            self.annotated = contents(path)
+            self.n_rows, self.n_columns = self.annotated.shape
+            head = self.annotated[:0]
+        else:
+            self._file = TableFile(path)
+            head = self._file.head
+            self.n_rows, self.n_columns = self._file.n_rows, head.shape[1]
+        #: The table without its rows.
+        self.head = self._of(head)
+
+    def read(self) -> CommandTable:
+        """All rows."""
+        return self._of(self._file.read() if self.annotated is None else self.annotated)
+
+    def blocks(self, n_rows: int) -> Iterator[CommandTable]:
+        """Tables of so many rows each, the last one of what is left."""
+        if self.annotated is None:
+            yield from map(self._of, self._file.blocks(n_rows))
+            return
+        for start in range(0, self.n_rows, n_rows):
+            yield self._of(self.annotated[start : start + n_rows])
+
+    def _of(self, content: Any) -> CommandTable:
+        return CommandTable(content, self.path)
+
+
+class CommandTable:
+    """Rows of a file, of which some columns may be no features: labels, ids, groups, weights.
+
+    Parameters
+    ----------
+    content : narwhals.DataFrame or AnnData
+        Of an AnnData the genes are the features, and the columns of ``obs`` are all set aside; so
+        are the names of its cells, which are rows' ids where nothing else is.
+    path : Path
+        What messages call it.
+    """
+
+    def __init__(self, content: Any, path: Path) -> None:
+        self._content, self._path = content, path
+        self.own_id: str | None = None
+        self._columns: nw.DataFrame[Any] = content
+        if is_annotated(content):
+            cells = content.obs.index.name or CELLS
+            if cells not in content.obs.columns:
+                self.own_id = cells
+            self._columns = as_frame(content.obs.reset_index(names=cells, drop=self.own_id is None))
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of what may be set aside."""
+        return self._columns.columns
+
+    def column(self, name: str) -> nw.Series[Any]:
+        """A column by its name.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this name.
+        """
+        if name not in self.columns:
+            shown = ", ".join(self.columns[:8]) + (", ..." if len(self.columns) > 8 else "")
+            raise ValueError(f"{self._path} has no column {name!r}; it has {shown}")
+        return self._columns[name]
+
+    def arrow(self, name: str) -> Any:
+        """A column as the file has it, without a dictionary of its values, which may grow."""
+        import pyarrow as pa
+
+        column = self.column(name).to_arrow()
+        return (
+            column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        )
+
+    def ids(self, given: str | None, of_model: str | None = None) -> str | None:
+        """Which column names the rows: the one given, or else a model's, or the table's own.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column as is given.
+        """
+        if given is not None:
+            self.column(given)
+            return given
+        return of_model if of_model in self.columns else self.own_id
+
+    def features(self, aside: Mapping[str, str | None]) -> Any:
+        """The table without the columns that are set aside."""
+        if self._content is not self._columns:
+            return self._content
+        names = [name for name in aside.values() if name is not None]
+        return drop_columns(self._columns, names).to_native()
+
+    def check_same_rows(self, other: CommandTable, name: str | None, first_row: int = 0) -> None:
+        """Refuse another table's rows if both have names for them that differ."""
+        if name is None or name not in self.columns or name not in other.columns:
+            return
+        pairs = zip(self.column(name).to_list(), other.column(name).to_list(), strict=False)
+        for row, (own, one) in enumerate(pairs, first_row):
+            if own != one:
+                raise ValueError(
+                    f"{other._path} must have the same rows in the same order, however: row {row} "
+                    f"is {one!r}, not {own!r}"
+                )
