@@ -280,13 +280,16 @@ class _StackedLoss:
         """Total and terms (trainings, 4), and the total's gradient (trainings, 2, d, n)."""
         z = z.contiguous() if self._real_rows is None else z * self._real_rows
         difference = z[:, 0] - z[:, 1]
-        centred = z - z.sum(dim=3, keepdim=True).mul_(self._of_mean)
-        if self._real_rows is not None:
-            centred.mul_(self._real_rows)
+        mean = z.sum(dim=3, keepdim=True).mul_(self._of_mean)
+        if self._real_rows is None:
+            centred = z - mean
+        else:
+            centred = torch.addcmul(z, mean, self._real_rows, value=-1)
         branches = centred.flatten(0, 1)  # (2 trainings, d, n)
         if self._gram:
             products = torch.bmm(branches.transpose(1, 2), branches)
-            squares = branches.square().sum(dim=2)
+            gradient = branches.square()  # its memory
+            squares = gradient.sum(dim=2)
             covariance = products.square().sum(dim=(1, 2)) - squares.square().sum(dim=1)
             covariance.clamp_min_(0)
         else:
@@ -312,7 +315,7 @@ class _StackedLoss:
         products.view(len(z), 2, *products.shape[1:]).mul_(self._of_products[..., None])
         if self._gram:
             pull.sub_(squares * self._of_products)
-            gradient = torch.bmm(branches, products).view_as(z)
+            gradient = torch.bmm(branches, products, out=gradient).view_as(z)
             gradient.addcmul_(centred, pull[..., None])
         else:
             diagonal.copy_(pull.view_as(diagonal))
