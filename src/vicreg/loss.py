@@ -18,7 +18,9 @@ and halves the variance; this is the convention here, so that published weights 
 
 from __future__ import annotations
 
+import itertools
 import math
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -272,7 +274,7 @@ def _closed_form(
     Where d > n the d x d matrix is never formed: ``|Z'Z| = |ZZ'|`` in the Frobenius norm, and
     ``Z (Z'Z) = (ZZ') Z``. ``gram`` forces one side or the other; tests compare them.
 
-    Small branches are worked on together, as a third of their time would be calls. Large ones come
+    Small branches are worked on together, as half of their time would be calls. Large ones come
     one after the other, so that beside the gradients only one (n, d) and one square matrix are held
     at a time.
     """
@@ -290,28 +292,20 @@ def _closed_form(
         difference = z1 - z2
         invariance = _sum_of_squares(difference).mul_(1 / (rows * dims))
         of_branches = _gram_branches if gram else _covariance_branches
-        if rows * dims <= MOST_TOGETHER:
-            both = torch.stack((z1, z2))
-            variance, covariance, gradients = of_branches(
-                _centre(both, both), weights, with_gradient
-            )
-        else:
-            # The difference is worked out again below: its memory serves the centred rows.
-            scratch = difference[None]
-            variance, covariance, first = of_branches(
-                _centre(z1[None], scratch), weights, with_gradient
-            )
-            more_variance, more_covariance, second = of_branches(
-                _centre(z2[None], scratch), weights, with_gradient
-            )
-            variance.add_(more_variance)
-            covariance.add_(more_covariance)
-            gradients = [*first, *second]
-            torch.sub(z1, z2, out=difference)
-        terms = (invariance, variance, covariance)
+        together = rows * dims <= MOST_TOGETHER
+        parts = [torch.stack((z1, z2))] if together else [z1[None], z2[None]]
+        # The difference is worked out again below: its memory serves the centred rows.
+        scratch = parts[0] if together else difference[None]
+        variances, covariances, gradients = zip(
+            *(of_branches(_centre(part, scratch), weights, with_gradient) for part in parts),
+            strict=True,
+        )
+        terms = (invariance, reduce(torch.add, variances), reduce(torch.add, covariances))
         if not with_gradient:
             return terms, None
-        of_z1, of_z2 = gradients
+        of_z1, of_z2 = itertools.chain(*gradients)
+        if not together:
+            torch.sub(z1, z2, out=difference)
         of_difference = 2 * weights.lam / (rows * dims)
         of_z1.add_(difference, alpha=of_difference)
         of_z2.sub_(difference, alpha=of_difference)
