@@ -90,9 +90,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--screenshots", type=Path)
     options = parser.parse_args()
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        parser.error(
+            "the page is opened in Chromium, of which there is none: apt-get install chromium"
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )
         if options.screenshots is not None:
             picture(browser, options.screenshots)
