@@ -337,7 +337,7 @@ def _covariance_branches(
         # The variance term multiplies each column of Z by a number: it takes the diagonal.
         diagonal.copy_(_pull(below, deviations, rows, weights.mu))
         gradients = torch.bmm(z, products).unbind()
-    return below.sum().mul_(-1 / (2 * dims)), covariance, gradients
+    return below.sum().abs_().mul_(1 / (2 * dims)), covariance, gradients
 
 
 def _gram_branches(
@@ -360,7 +360,7 @@ def _gram_branches(
         # ZZ'Z brings the diagonal of C with it: taken off here, column by column.
         pull = _pull(below, deviations, rows, weights.mu).sub_(squares, alpha=scale)
         gradients = gradient.addcmul_(z, pull[:, None]).unbind()
-    return below.sum().mul_(-1 / (2 * dims)), covariance, gradients
+    return below.sum().abs_().mul_(1 / (2 * dims)), covariance, gradients
 
 
 def _sum_of_squares(values: Tensor) -> Tensor:
