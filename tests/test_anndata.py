@@ -157,7 +157,7 @@ def test_names_of_cells_go_along_with_their_embedding(cells: Path) -> None:
 def test_an_embedding_is_written_into_an_h5ad_file(
     cells: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed_command, "ENTRIES", 1)  # a block for BLOCK rows
+    monkeypatch.setattr(embed_command, "ENTRIES", 1)  # the smallest blocks: three of them
     monkeypatch.setattr(embed_command, "BLOCK", 50)
     on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", f"@{out}")
     written, data = anndata.read_h5ad(cells / out), annotated()
@@ -191,6 +191,10 @@ def test_a_report_on_an_h5ad_file_names_its_cells(
         (("embed", "@m", "@genes.csv", "--out", "@o.h5ad"), "is written from another one"),
         (("embed", "@m", "@cells.h5ad", "--out", "@o.h5"), "must end in .parquet, .csv, .npy or"),
         (("fit", "@none.h5ad", "--out", "@o"), "no such file"),
+        (
+            ("fit", "@cells.h5ad", "--out", "@o", "--groups", "no", "--watch", "@o.html"),
+            "has no column 'no'",
+        ),
         (
             ("tune", "@cells.h5ad", "--out", "@o", "--trials", "1", "--label", "no"),
             "no column 'no'",

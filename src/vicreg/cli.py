@@ -210,10 +210,10 @@ def fit(
         verbose=not quiet,
     )
     table = CommandFile(data).read()
-    for name in (label, id):
+    aside = {"label": label, "id": id, "groups": groups, "weight": weight}
+    for name in aside.values():  # before a page of the fit is begun
         if name is not None:
             table.column(name)
-    aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     second = None
     if paired is not None:
         second = CommandFile(paired).read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vicreg.frames import as_frame
-from vicreg.sources import contents, drop_columns, is_annotated
+from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad
 from vicreg.table_file import TableFile
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class CommandFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         #: The AnnData, which is in memory as a whole.
         self.annotated: Any = None
-        if path.suffix.lower() == ".h5ad":
+        if is_h5ad(path):
             self.annotated = contents(path)
             self.n_rows, self.n_columns = self.annotated.shape
             head = self.annotated[:0]
@@ -73,7 +73,7 @@ class CommandFile:
             yield self._of(self.annotated[start : start + n_rows])
 
     def _of(self, content: Any) -> CommandTable:
-        return CommandTable(content, self.path)
+        return CommandTable(content, self._path)
 
 
 class CommandTable:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from vicreg.cli import AsJson, Id, Paired, _say
 from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
 from vicreg.inference import BLOCK
+from vicreg.sources import is_h5ad
 
 __all__ = ["embed"]
 
@@ -41,7 +42,7 @@ def embed(
     from vicreg.estimator import load
 
     # Before the work, not after it.
-    check_embedding_file(out, onto_annotated=data.suffix.lower() == ".h5ad")
+    check_embedding_file(out, onto_annotated=is_h5ad(data))
     fitted = load(model)
     files = [CommandFile(path) for path in (data, paired) if path is not None]
     n_rows = files[0].n_rows

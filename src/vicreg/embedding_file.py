@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from vicreg.persistence import check_file, fresh_file
+from vicreg.sources import is_h5ad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +38,7 @@ def check_embedding_file(path: Path, *, onto_annotated: bool = False) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"out must end in .parquet, .csv, .npy or .h5ad, however: {path.name}")
-    if path.suffix.lower() == ".h5ad" and not onto_annotated:
+    if is_h5ad(path) and not onto_annotated:
         raise ValueError(
             "an .h5ad file is written from another one, of whose cells it is, "
             f"however: out={path.name}; give an .h5ad file, or write .parquet, .csv or .npy"
@@ -94,7 +95,7 @@ def embedding_file(
     check_embedding_file(path, onto_annotated=onto is not None)
     with ExitStack() as stack:
         fresh = stack.enter_context(fresh_file(path))
-        if path.suffix.lower() == ".h5ad":
+        if is_h5ad(path):
             parts: list[NDArray[np.float32]] = []
             yield lambda _, embedding: parts.append(embedding)
             onto.obsm[KEY] = np.concatenate(parts)

@@ -27,6 +27,7 @@ __all__ = [
     "dense",
     "drop_columns",
     "is_annotated",
+    "is_h5ad",
     "read",
     "shuffle_columns",
     "take_columns",
@@ -98,7 +99,7 @@ def contents(data: object) -> Any:
     if not isinstance(data, str | Path):
         return data
     path = Path(data)
-    if path.suffix.lower() != ".h5ad" or not path.is_file():
+    if not is_h5ad(path) or not path.is_file():
         return read_file(path)
     try:
         import anndata
@@ -111,6 +112,11 @@ def contents(data: object) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path} is not a readable h5ad file: {reason}") from None
+
+
+def is_h5ad(path: Path) -> bool:
+    """Whether a path says that it is an AnnData's."""
+    return path.suffix.lower() == ".h5ad"
 
 
 def is_annotated(data: object) -> bool:

@@ -288,7 +288,7 @@ class _StackedLoss:
         branches = centred.flatten(0, 1)  # (2 trainings, d, n)
         if self._gram:
             products = torch.bmm(branches.transpose(1, 2), branches)
-            gradient = branches.square()  # its memory
+            gradient = branches.square()  # the memory that the gradient takes below
             squares = gradient.sum(dim=2)
             covariance = products.square().sum(dim=(1, 2)) - squares.square().sum(dim=1)
             covariance.clamp_min_(0)
