@@ -335,7 +335,7 @@ GOOD = "a,b\n" + "\n".join(f"{i % 7},{i * i % 5}" for i in range(12)) + "\n"
         ("ragged.csv", b"a,b\n1,2,3\n4\n", "not a readable CSV file"),
         ("binary.csv", bytes(range(256)) * 9, "not a readable CSV file: it holds binary data"),
         ("text.parquet", b"hello", "not a readable Parquet file"),
-        ("sheet.xlsx", b"PK", "must end in .csv, .tsv or .parquet, however: sheet.xlsx"),
+        ("sheet.xlsx", b"PK", "must end in .csv, .tsv, .parquet or .h5ad, however: sheet.xlsx"),
         ("nowhere.csv", None, "no such file"),
     ],
 )
@@ -414,7 +414,7 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["evaluate", "m", "t.csv", "--show", "plate"], "show must name columns of the table"),
         (["info", "t.csv"], "no model folder at t.csv"),
         (["info", "m", "--lr", "0.1"], "options of a fit go with --estimate"),
-        (["info", "m", "--estimate"], "m is a folder; give a CSV or Parquet file"),
+        (["info", "m", "--estimate"], "m is a folder; give a CSV, Parquet or h5ad file"),
         (["info", "t.csv", "--estimate", "--lr", "-1"], "lr must be"),
         (["info", "t.csv", "--estimate", "--label", "klass"], "has no column 'klass'"),
     ],

@@ -129,7 +129,7 @@ def test_bad_tables_are_refused(data: Any, error: type[Exception], message: str)
         ("t.csv", b"a,b\n", "t.csv: .*at least one row"),
         ("t.csv", b"a,a\n1,2\n", "t.csv: column names must be unique, however: 'a'"),
         ("t.csv", b"a\xff,b\n1,2\n", "t.csv: column names must be UTF-8"),
-        ("t.xlsx", b"x", "must end in .csv, .tsv or .parquet, however: t.xlsx"),
+        ("t.xlsx", b"x", "must end in .csv, .tsv, .parquet or .h5ad, however: t.xlsx"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -142,7 +142,7 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, content: bytes, messag
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file: .*nowhere\.csv"):
         read(tmp_path / "nowhere.csv")
-    with pytest.raises(ValueError, match="is a folder; give a CSV or Parquet file"):
+    with pytest.raises(ValueError, match="is a folder; give a CSV, Parquet or h5ad file"):
         read(tmp_path)
 
 

@@ -63,7 +63,7 @@ class TableFile:
         if not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
         if path.is_dir():
-            raise ValueError(f"{path} is a folder; give a CSV or Parquet file")
+            raise ValueError(f"{path} is a folder; give a CSV, Parquet or h5ad file")
         self.path = path
         suffix = path.suffix.lower()
         if suffix in (".parquet", ".pq"):
@@ -73,7 +73,7 @@ class TableFile:
             _check_is_text(path)
         else:
             raise ValueError(
-                f"a table's file must end in .csv, .tsv or .parquet, however: {path.name}"
+                f"a table's file must end in .csv, .tsv, .parquet or .h5ad, however: {path.name}"
             )
         with self._readable():
             if self._kind == "CSV":
