@@ -34,6 +34,7 @@ ORDER = [
         "details",
         "neighbourhoods",
         "collapse",
+        "history",
         "step",
         "stack",
         "training",

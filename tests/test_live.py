@@ -13,8 +13,8 @@ import pytest
 
 from vicreg import VICReg
 from vicreg.cli import main
+from vicreg.history import Moment, Pulse
 from vicreg.live import LivePage, LiveState, write_live_page
-from vicreg.training import Moment, Pulse
 
 X = np.random.default_rng(0).normal(size=(60, 4))
 

@@ -16,10 +16,11 @@ from scipy.stats import chisquare
 import vicreg.fitting
 from vicreg import VICReg
 from vicreg.batches import weighted_batches
+from vicreg.history import History
 from vicreg.per_row import checked_groups, checked_weights, whole_groups
 from vicreg.sources import read
 from vicreg.table import TableEncoder
-from vicreg.training import History, Job
+from vicreg.training import Job
 
 SMALL: dict[str, Any] = {
     "n_components": 8,

@@ -17,17 +17,11 @@ from vicreg.collapse import CollapseWarning
 from vicreg.config import Config
 from vicreg.embedder import Embedder
 from vicreg.fitting import fit_embedder
+from vicreg.history import History, Moment
 from vicreg.loss import vicreg_loss
 from vicreg.optim import FlatOptimizer
 from vicreg.progress import ProgressBar
-from vicreg.training import (
-    DivergenceError,
-    History,
-    InterruptedWarning,
-    Job,
-    Moment,
-    train,
-)
+from vicreg.training import DivergenceError, InterruptedWarning, Job, train
 from vicreg.views import TwoViews, corruption
 
 X = make_blobs(n_samples=300, n_features=12, centers=5, random_state=0)[0]

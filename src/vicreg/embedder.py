@@ -16,7 +16,7 @@ from vicreg.neighbourhoods import fit_neighbourhoods
 from vicreg.pairs import PairedEmbedding
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
-from vicreg.training import History, InterruptedWarning
+from vicreg.training import InterruptedWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.config import Config
+    from vicreg.history import History
     from vicreg.networks import JointEmbedding, Rows
     from vicreg.sources import Source
     from vicreg.table import TableEncoder

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.embedder import Embedder
+    from vicreg.history import Moment, Pulse
     from vicreg.sources import Source
-    from vicreg.training import Moment, Pulse
 
 __all__ = ["VICReg", "load"]
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from vicreg.training import Moment
+    from vicreg.history import Moment
 
 __all__ = ["EventLog"]
 

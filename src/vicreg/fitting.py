@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.config import Config
+    from vicreg.history import Moment, Pulse
     from vicreg.sources import Source
-    from vicreg.training import Moment, Pulse
 
 __all__ = ["fit_embedder", "fit_together"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from vicreg.training import Moment, Pulse
+    from vicreg.history import Moment, Pulse
 
 __all__ = ["LivePage", "LiveState", "WatchedPage", "write_live_page"]
 

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from vicreg.config import Config
     from vicreg.embedder import Embedder
+    from vicreg.history import Moment, Pulse
     from vicreg.sources import Source
-    from vicreg.training import Moment, Pulse
 
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]

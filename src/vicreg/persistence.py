@@ -24,10 +24,10 @@ import torch
 from vicreg import __version__
 from vicreg.config import config_from
 from vicreg.embedder import Embedder
+from vicreg.history import History
 from vicreg.modelcard import model_card
 from vicreg.preparation import build_network
 from vicreg.table import TableEncoder
-from vicreg.training import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ import torch
 
 from vicreg.companions import with_companions
 from vicreg.embedder import Embedder
+from vicreg.history import History
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
 from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
@@ -20,7 +21,7 @@ from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
 from vicreg.rules import auto_values
 from vicreg.table import TableEncoder
-from vicreg.training import MOST_HELD_OUT, History, Job
+from vicreg.training import MOST_HELD_OUT, Job
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:

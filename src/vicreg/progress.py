@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from typing_extensions import Self
 
-    from vicreg.training import Moment, Pulse
+    from vicreg.history import Moment, Pulse
 
 __all__ = ["ProgressBar", "TuningBar", "best_scores"]
 

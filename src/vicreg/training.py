@@ -6,13 +6,14 @@ import copy
 import math
 import time
 import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vicreg.collapse import Deviations, warn_of_collapse
+from vicreg.history import History, Moment, Pulse
 from vicreg.loss import closed_form_loss
 from vicreg.metrics import effective_rank
 from vicreg.optim import warmup_cosine
@@ -32,11 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DivergenceError",
-    "History",
     "InterruptedWarning",
     "Job",
-    "Moment",
-    "Pulse",
     "train",
     "train_together",
 ]
@@ -60,51 +58,6 @@ class InterruptedWarning(UserWarning):
 
 class DivergenceError(ArithmeticError):
     """The loss became NaN or infinite, with advice."""
-
-
-class Moment(NamedTuple):
-    """What is known at one evaluation during a fit; terms are means since the one before."""
-
-    step: int
-    total: float
-    invariance: float
-    variance: float
-    covariance: float
-    held_out: float
-    effective_rank: float
-    lr: float
-    seconds: float
-
-
-class Pulse(NamedTuple):
-    """A sign of life between two evaluations; the loss is the mean since the last of them."""
-
-    step: int
-    total: float
-    seconds: float
-
-
-@dataclass
-class History:
-    """The course of a fit."""
-
-    moments: list[Moment] = field(default_factory=list)
-    stopped: Literal["finished", "early", "interrupted"] = "finished"
-    best_step: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Columns by name, ready for JSON or a frame."""
-        columns = {
-            name: [getattr(moment, name) for moment in self.moments] for name in Moment._fields
-        }
-        return {**columns, "stopped": self.stopped, "best_step": self.best_step}
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> History:
-        """The inverse of :meth:`as_dict`."""
-        columns = [document[name] for name in Moment._fields]
-        moments = [Moment(*values) for values in zip(*columns, strict=True)]
-        return cls(moments, document["stopped"], document["best_step"])
 
 
 class _Trial(NamedTuple):

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial
 
+    from vicreg.history import Pulse
     from vicreg.search_space import Space
     from vicreg.sources import Source
-    from vicreg.training import Pulse
 
 __all__ = ["Plan", "Tickets", "at_once", "begin", "plan", "work"]
 
