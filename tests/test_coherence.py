@@ -226,6 +226,17 @@ def test_details_are_steeper_where_columns_go_their_own_ways() -> None:
     assert by_coherence(COHERENT - 0.01, 0.5).detail_power == 1
 
 
+def test_details_are_flatter_where_many_rows_have_coherent_columns() -> None:
+    assert by_coherence(COHERENT, 0.5, many=True).detail_power == 0.5
+    assert by_coherence(COHERENT - 0.01, 0.5, many=True).detail_power == 1
+    X = np.random.default_rng(0).normal(size=(1001, 1)) @ np.ones((1, 6))
+    table = TableEncoder.fit(X)
+    rows = table.transform(X)
+    for n_rows, power in ((1001, 0.5), (1000, 1)):
+        some = rows.take(slice(0, n_rows))
+        assert auto_values(Config(), some, table.layout, [table], 0)["detail_power"] == power
+
+
 @pytest.mark.parametrize(("n_rows", "n_columns"), [(1500, 20), (1501, 20), (100, 256), (100, 257)])
 def test_few_rows_of_few_dimensions_have_steeper_details(n_rows: int, n_columns: int) -> None:
     X = np.random.default_rng(0).normal(size=(n_rows, n_columns))

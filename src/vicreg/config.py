@@ -42,7 +42,8 @@ class Config:
     detail_power
         What the variances along the details' principal directions are raised to: above 1 the
         largest count for more, so that a linear model has less to overfit. ``"auto"`` is 1.5 where
-        columns are not coherent and rows are at most 1,500, of at most 256 dimensions; 1 elsewhere.
+        columns are not coherent and rows are at most 1,500, of at most 256 dimensions; 0.5 where
+        they are and rows are more than 1,000; 1 elsewhere.
     detail_waves
         Random cosines of the learnt components that details are made of too; 0 for none.
     neighbourhood_scale

@@ -62,7 +62,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         What the variances along the details' principal directions are raised to. Above 1 the
         largest count for more: a linear model on the embedding overfits less, and knows less.
         ``"auto"`` takes 1.5 for up to 1,500 rows of up to 256 dimensions whose columns tell little
-        about each other, and 1 elsewhere.
+        about each other, 0.5 for more than 1,000 rows whose columns tell much, and 1 elsewhere.
     detail_waves : int
         Random cosines of the learnt components that the details are made of too, with which a
         linear model can draw borders that are not straight.

@@ -13,6 +13,8 @@ neighbourhoods would make up clusters that are none.
 Where columns go their own ways the small directions of what details are made of are noise too.
 Where rows are few besides, a linear model overfits them, and has less to overfit where the large
 directions count for more. Of wide rows the details hold no more than large directions anyway.
+Where columns are coherent small directions tell something, and with many rows a linear model learns
+what: there they count for more.
 
 The rules are for tables of numbers and categories. Counts are thinned, and of the second view some
 are masked, which says less that is wrong than another row's counts would. In pairs of tables, whose
@@ -52,9 +54,11 @@ NOT_FINE, TENFOLD = 0.045, 0.01
 NOISE_OF_COUNTS = 3.0
 #: Of counts, what is masked, in units of what is swapped elsewhere.
 OF_COUNTS = 0.6
-#: What the variances of details are raised to, and that of so few rows of so few dimensions.
-AS_THEY_ARE, STEEPER = 1.0, 1.5
+#: What the variances of details are raised to; that of so few rows of so few dimensions whose
+#: columns are not coherent, and that of more than so many rows whose columns are.
+AS_THEY_ARE, STEEPER, FLATTER = 1.0, 1.5, 0.5
 FEW, NARROW = 1500, 256
+MANY = 1000
 #: Clumpiness below which coherent columns are taken to have no clusters in common.
 CLUMPY = 0.2
 #: How large neighbourhoods are, and those of counts.
@@ -116,7 +120,8 @@ def auto_values(
             else:
                 fine = fineness(*told) if "spectrum" in asked else 0.0
                 clumpy = clumpiness(*told) if "neighbourhood_scale" in matters else CLUMPY
-                rule = by_coherence(of_table, config.swap, fine, clumpy)
+                many = len(rows) > MANY
+                rule = by_coherence(of_table, config.swap, fine, clumpy, many=many)
     found |= {name: getattr(rule, name) for name in asked}
     if "sides" in asked:
         found["swap"] = rule.swap
@@ -140,11 +145,12 @@ def by_coherence(
     clumpy: float = CLUMPY,
     *,
     few: bool = False,
+    many: bool = False,
 ) -> Rule:
     """What views, spectrum, neighbourhoods and details are to be, by what a table's columns tell.
 
-    ``swap`` is the share of the entries in which the views are to differ, and ``few`` is whether a
-    linear model on all details would overfit.
+    ``swap`` is the share of the entries in which the views are to differ, ``few`` is whether a
+    linear model on all details would overfit, and ``many`` whether it would learn small ones.
 
     Examples
     --------
@@ -153,14 +159,15 @@ def by_coherence(
     Rule(sides='one', swap=0.5, spectrum=6.0, neighbourhood_scale=1.0, detail_power=1.5)
     >>> by_coherence(0.9, 0.51, fine=0.03, clumpy=0.5)
     Rule(sides='both', swap=0.3, spectrum=0.2, neighbourhood_scale=1.0, detail_power=1.0)
-    >>> by_coherence(0.9, 0.51, fine=0.065, clumpy=0.1)
-    Rule(sides='both', swap=0.3, spectrum=0.002, neighbourhood_scale=0.0, detail_power=1.0)
+    >>> by_coherence(0.9, 0.51, fine=0.065, clumpy=0.1, many=True)
+    Rule(sides='both', swap=0.3, spectrum=0.002, neighbourhood_scale=0.0, detail_power=0.5)
     """
     if of_table < COHERENT:
         return Rule("one", swap, MUCH_NOISE, NEIGHBOURHOODS, STEEPER if few else AS_THEY_ARE)
     noise = LITTLE_NOISE * 10 ** -(max(0.0, fine - NOT_FINE) / TENFOLD)
     neighbourhoods = NEIGHBOURHOODS if clumpy >= CLUMPY else 0.0
-    return Rule(*both_sides(swap), round(noise, 6), neighbourhoods, AS_THEY_ARE)
+    power = FLATTER if many else AS_THEY_ARE
+    return Rule(*both_sides(swap), round(noise, 6), neighbourhoods, power)
 
 
 def both_sides(swap: float) -> tuple[Literal["both"], float]:
