@@ -24,7 +24,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from vicreg import VICReg
-from vicreg.batches import permuted_batches
+from vicreg.batches import mixed_batches, permuted_batches
 from vicreg.companions import with_companions
 from vicreg.config import Config
 from vicreg.fitting import fit_embedder
@@ -206,11 +206,13 @@ def _train(
     def views_of(table: Rows, n_rows: int) -> TwoViews:
         return TwoViews(table, layout, corrupt, n_rows, generator, sides=config.sides)
 
-    judged = rows.take(slice(0, MOST_HELD_OUT)) if held_out is None else held_out
-    size = min(max(config.batch_size, FEWEST_AT_ONCE), len(judged))
+    judged = held_out
+    if judged is None:
+        judged = rows.sample(MOST_HELD_OUT, torch.Generator().manual_seed(0))
+    most = max(config.batch_size, FEWEST_AT_ONCE)
     fixed_views = [
-        views_of(judged, size)(torch.arange(start, start + size))
-        for start in range(0, len(judged) - size + 1, size)
+        views_of(judged, len(positions))(positions)
+        for positions in mixed_batches(len(judged), most, judged.numbers.device)
     ]
     views = views_of(rows, config.batch_size)
     bfloat16 = embedder.precision == "bfloat16"

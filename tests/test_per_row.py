@@ -16,6 +16,7 @@ from scipy.stats import chisquare
 import vicreg.fitting
 from vicreg import VICReg
 from vicreg.batches import weighted_batches
+from vicreg.draws import typical_rows
 from vicreg.history import History
 from vicreg.per_row import checked_groups, checked_weights, whole_groups
 from vicreg.sources import read
@@ -207,3 +208,36 @@ def test_heavy_rows_are_what_the_network_is_trained_on() -> None:
 
 def test_weights_are_read_once_they_are_numbers() -> None:
     assert checked_weights(pl.Series([1, 2]), 2).tolist() == [1.0, 2.0]
+
+
+def test_rows_of_hardly_any_weight_choose_as_little_as_rows_of_none() -> None:
+    random = np.random.default_rng(0)
+    alone = random.normal(size=(300, 12))
+    together = random.normal(size=(300, 2)) @ random.normal(size=(2, 12))
+    X = np.concatenate((alone, together + 0.05 * random.normal(size=(300, 12))))
+    found = []
+    for little in (0.0, 1e-9):
+        weights = np.repeat([little, 2.0], 300)
+        weights[-1] = 1.0  # not all of them weigh the same
+        model = VICReg(**SMALL | {"n_components": 40}, detail_share=0.5).fit(X, sample_weight=weights)
+        config = model.embedder_.config
+        found.append((config.sides, config.swap, config.spectrum, config.detail_power))
+        embedding = model.transform(X[300:])
+        deviations = embedding.std(axis=0)
+        learnt, details = deviations[: config.n_learnt], deviations[-config.n_details :]
+        ratio = np.linalg.norm(details) / np.linalg.norm(learnt)
+        assert ratio == pytest.approx(config.detail_scale, rel=0.05)
+    assert found[0] == found[1]
+    assert found[0][0] == "both"
+    plain = VICReg(**SMALL).fit(X).embedder_.config
+    assert plain.sides == "one"
+
+
+def test_typical_rows_are_drawn_by_weight() -> None:
+    weights = torch.tensor([1.0, 2.0, 4.0]).repeat(2000)
+    counts = torch.bincount(typical_rows(weights, torch.Generator().manual_seed(0)) % 3)
+    assert int(counts.sum()) == round(7**2 / (3 * 21) * 6000)  # Kish's
+    assert counts[2] > counts[1] > counts[0]
+    assert counts.max() <= 2000
+    equal = torch.full((50,), 0.3)
+    assert typical_rows(equal, torch.Generator().manual_seed(0)).tolist() == list(range(50))

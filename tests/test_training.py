@@ -13,6 +13,7 @@ from rich.console import Console
 from sklearn.datasets import make_blobs
 
 import vicreg.preparation
+import vicreg.training
 from vicreg.collapse import CollapseWarning
 from vicreg.config import Config
 from vicreg.embedder import Embedder
@@ -20,6 +21,7 @@ from vicreg.fitting import fit_embedder
 from vicreg.history import History, Moment
 from vicreg.loss import vicreg_loss
 from vicreg.optim import FlatOptimizer
+from vicreg.preparation import prepare
 from vicreg.progress import ProgressBar
 from vicreg.training import DivergenceError, InterruptedWarning, Job, train
 from vicreg.views import TwoViews, corruption
@@ -119,6 +121,22 @@ def test_held_out_rows_are_unknown_to_the_table_encoder() -> None:
     held_out = np.random.default_rng(0).permutation(1100)[:110]
     kept = np.delete(many, held_out, axis=0)
     np.testing.assert_allclose(table.mean, kept.mean(axis=0))
+
+
+def test_all_held_out_rows_judge_in_batches_that_are_mixed() -> None:
+    X = np.arange(1500.0)[:, np.newaxis] * np.ones(3)  # sorted, as a table by class is
+    config = Config(**{**SMALL, "validation_fraction": 0.3, "sides": "one"})
+    job = prepare(X, config, seed=0, device="cpu", n_threads=1).job
+    assert job.held_out is not None
+    batches = [
+        views.numbers[: len(views) // 2, 0]  # the first view, which is not corrupted
+        for views in vicreg.training._trial(job).batches
+    ]
+    assert [len(batch) for batch in batches] == [225, 225]
+    expected = job.held_out.numbers[:, 0]
+    assert torch.equal(torch.cat(batches).sort().values, expected)
+    for batch in batches:
+        assert abs(batch.mean() - expected.mean()) < 0.2
 
 
 def test_fit_stops_early_and_goes_back_to_its_best_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["permuted_batches", "weighted_batches"]
+__all__ = ["mixed_batches", "permuted_batches", "weighted_batches"]
 
 
 def permuted_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -70,3 +71,25 @@ def weighted_batches(
     draw = WeightedDraw(weights)
     while True:
         yield draw((batch_size,), generator)
+
+
+def mixed_batches(n_rows: int, most: int, device: torch.device) -> list[Tensor]:
+    """Positions of all rows, once, in batches of nearly one size, none above ``most``.
+
+    Where there is more than one batch, rows are mixed, the same way every time: a table may be
+    sorted by what its rows are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.batches import mixed_batches
+    >>> [len(batch) for batch in mixed_batches(10, 4, torch.device("cpu"))]
+    [4, 3, 3]
+    >>> mixed_batches(3, 4, torch.device("cpu"))
+    [tensor([0, 1, 2])]
+    """
+    count = math.ceil(n_rows / most)
+    order = torch.arange(n_rows)
+    if count > 1:
+        order = torch.randperm(n_rows, generator=torch.Generator().manual_seed(0))
+    return list(order.to(device).tensor_split(count))

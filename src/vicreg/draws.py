@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["WeightedDraw"]
+__all__ = ["WeightedDraw", "typical_rows"]
 
 
 class WeightedDraw:
@@ -36,3 +36,26 @@ class WeightedDraw:
         )
         # To the right of equal edges: a row of weight 0 has no room between its edges.
         return torch.searchsorted(self._edges, uniform, right=True)
+
+
+def typical_rows(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Positions (k,) of rows that stand for all of them, none twice, in ascending order.
+
+    As many as the weighted rows are worth, drawn with probabilities that go with the weights. Where
+    all weigh the same these are all rows.
+
+    Source of their number, (sum of weights)^2 / sum of squared weights: Kish, "Survey Sampling",
+    Wiley 1965, section 11.7.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.draws import typical_rows
+    >>> weights = torch.tensor([2.0, 1e-9, 2.0, 1e-9])
+    >>> typical_rows(weights, torch.Generator().manual_seed(0))
+    tensor([0, 2])
+    """
+    weights = weights.double()
+    worth = weights.sum().square() / weights.square().sum()
+    count = max(2, round(float(worth)))
+    return torch.multinomial(weights, count, generator=generator).sort().values

@@ -91,7 +91,7 @@ def fit_embedder(
         paired=paired,
     )
     if untrained:
-        embedder.finish(job.rows, job.generator)
+        embedder.finish(job.rows_to_finish, job.generator)
         return embedder
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
     with threads(embedder.n_threads), bar as show:
@@ -111,7 +111,7 @@ def fit_embedder(
                 pulse(sign)
 
         embedder.history = train(job, observe=told, pulse=beat)
-        embedder.finish(job.rows, job.generator)
+        embedder.finish(job.rows_to_finish, job.generator)
     embedder.note_the_end()
     return embedder
 
@@ -162,7 +162,7 @@ def fit_together(
                 found[place] = history
                 continue
             embedder.history = history
-            embedder.finish(job.rows, job.generator)
+            embedder.finish(job.rows_to_finish, job.generator)
             if embedder.history.stopped == "interrupted":
                 raise KeyboardInterrupt
             embedder.note_the_end()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vicreg.companions import with_companions
+from vicreg.draws import typical_rows
 from vicreg.embedder import Embedder
 from vicreg.history import History
 from vicreg.neighbours import near_rows
@@ -135,12 +136,17 @@ def prepare(
 
     second = tables[1] if paired is not None else None
     layout = table.layout.to(place)
-    chosen = auto_values(config, rows, layout, tables, seed)
+    weight = None if weights is None else _of_rows(weights, training, place)
+    typical = None
+    if weight is not None:
+        typical = rows.take(typical_rows(weight, torch.Generator(place).manual_seed(seed)))
+    told = rows if typical is None else typical
+    chosen = auto_values(config, told, layout, tables, seed)
     if config.n_neighbourhood and chosen.get("neighbourhood_scale") == 0:
         notes.append(NO_NEIGHBOURHOODS)
     config = replace(config, **chosen)
     if config.block_share:
-        layout = with_companions(layout, rows, table.cardinalities, seed)
+        layout = with_companions(layout, told, table.cardinalities, seed)
     network = build_network(table, config, seed, second).to(place)
     work = 2 * config.batch_size * network.largest_layer
     threads = n_threads if n_threads is not None else _enough_threads(work)
@@ -174,8 +180,9 @@ def prepare(
         generator,
         near=near,
         held_out_near=held_out_near,
-        weights=None if weights is None else _of_rows(weights, training, place),
-        make_views=TwoViews if second is None else _across(rows, second, config, seed),
+        weights=weight,
+        typical=typical,
+        make_views=TwoViews if second is None else _across(told, second, config, seed),
         bfloat16=bfloat16,
     )
     return Prepared(embedder, job)

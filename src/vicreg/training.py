@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vicreg.batches import mixed_batches
 from vicreg.collapse import Deviations, warn_of_collapse
 from vicreg.history import History, Moment, Pulse
 from vicreg.loss import closed_form_loss
@@ -46,7 +47,7 @@ EVALUATIONS = 30
 EVALUATIONS_UNSEEN = 5
 #: Rows that decide when to stop, at the most.
 MOST_HELD_OUT = 1000
-#: Rows that are evaluated at a time, at the least: many small batches would cost many calls.
+#: Rows that are evaluated at a time, about, at the least: many small batches would cost many calls.
 FEWEST_AT_ONCE = 256
 #: Seconds between two signs of life, at the least.
 PULSE = 1.0
@@ -63,8 +64,9 @@ class DivergenceError(ArithmeticError):
 class _Trial(NamedTuple):
     """Rows with a fixed set of views: held-out ones, or training rows where there are none.
 
-    The views come in batches of the size that is trained on, or somewhat more, so that their loss
-    takes no more memory than a step.
+    The views come in batches of about the size that is trained on, or somewhat more, so that their
+    loss takes no more memory than a step. All batches are of nearly one size: their mean is the
+    rows'.
     """
 
     batches: list[Rows]
@@ -95,6 +97,8 @@ class Job:
     held_out_near : Partners, optional
         Of the held-out rows.
     weights : Tensor, shape (rows,), optional
+    typical : Rows, optional
+        Rows that stand for all where these have weights, see :func:`vicreg.draws.typical_rows`.
     make_views : ViewMaker
     bfloat16 : bool
         See :class:`vicreg.step.TrainingStep`.
@@ -110,8 +114,14 @@ class Job:
     near: Partners | None = None
     held_out_near: Partners | None = None
     weights: Tensor | None = None
+    typical: Rows | None = None
     make_views: ViewMaker = TwoViews
     bfloat16: bool = False
+
+    @property
+    def rows_to_finish(self) -> Rows:
+        """What follows training is worked out from these."""
+        return self.rows if self.typical is None else self.typical
 
     @property
     def work(self) -> int:
@@ -317,20 +327,22 @@ def _take_all(
 
 
 def _trial(job: Job) -> _Trial:
-    chosen = job.rows.take(slice(0, MOST_HELD_OUT)) if job.held_out is None else job.held_out
-    size = min(max(job.config.batch_size, FEWEST_AT_ONCE), len(chosen))
-    starts = range(0, len(chosen) - size + 1, size)
+    device = job.rows.numbers.device
+    chosen = job.held_out
+    if chosen is None:
+        chosen = job.rows.sample(MOST_HELD_OUT, torch.Generator(device).manual_seed(0))
+    most = max(job.config.batch_size, FEWEST_AT_ONCE)
     batches = [
         job.make_views(
             chosen,
             job.layout,
             job.corrupt,
-            size,
+            len(positions),
             job.generator,
             sides=job.config.sides,
             near=job.held_out_near,
-        )(torch.arange(start, start + size, device=chosen.numbers.device))
-        for start in starts
+        )(positions)
+        for positions in mixed_batches(len(chosen), most, device)
     ]
     return _Trial(batches, chosen)
 
