@@ -219,7 +219,9 @@ def test_rows_of_hardly_any_weight_choose_as_little_as_rows_of_none() -> None:
     for little in (0.0, 1e-9):
         weights = np.repeat([little, 2.0], 300)
         weights[-1] = 1.0  # not all of them weigh the same
-        model = VICReg(**SMALL | {"n_components": 40}, detail_share=0.5).fit(X, sample_weight=weights)
+        model = VICReg(**SMALL | {"n_components": 40}, detail_share=0.5).fit(
+            X, sample_weight=weights
+        )
         config = model.embedder_.config
         found.append((config.sides, config.swap, config.spectrum, config.detail_power))
         embedding = model.transform(X[300:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import date, datetime, time, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -30,6 +31,8 @@ __all__ = [
 Kind = Literal["number", "boolean", "datetime", "category"]
 
 FLOATS = (nw.Float32, nw.Float64)
+#: Numbers beyond cannot be squared, as they are for a deviation.
+LARGEST = 1e150
 SECONDS_A_DAY = 86_400
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
@@ -63,7 +66,7 @@ def kind_of(source: Source, position: int, name: str) -> Kind | None:
         return "number"
     if dtype == nw.Boolean:
         return "boolean"
-    if dtype in (nw.Datetime, nw.Date):
+    if dtype in (nw.Datetime, nw.Date, nw.Time):
         return "datetime"
     if dtype in (nw.String, nw.Categorical, nw.Enum):
         return "category"
@@ -71,8 +74,10 @@ def kind_of(source: Source, position: int, name: str) -> Kind | None:
         return None
     if dtype == nw.Object:
         return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
+    own = dtype if dtype != nw.Unknown else getattr(series.to_native(), "dtype", dtype)
     raise TypeError(
-        f"column {name!r} must hold numbers, text, dates or truth values, however: {dtype}"
+        f"column {name!r} must hold numbers, text, dates or truth values, however: {own}; "
+        "convert it to one of these"
     )
 
 
@@ -82,6 +87,8 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
         return None
     if all(isinstance(value, bool | np.bool_) for value in present):
         return "boolean"
+    if all(isinstance(value, date | time) for value in present):
+        return "datetime"
     for value in present:
         if not isinstance(value, str | bytes | bool | int | float | np.generic) and not hasattr(
             value, "__float__"
@@ -94,6 +101,8 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
         np.asarray(present, dtype=object).astype(np.float64)
     except ValueError:
         return "category"
+    except OverflowError:
+        raise ValueError(_too_large(name)) from None
     return "number"
 
 
@@ -119,15 +128,21 @@ def numbers_of(
             values[:, place] = _as_floats(source, position, names[position])
     if not refuse_infinite:
         return values
-    finite_sum = np.isfinite(values.sum(dtype=np.float64))
-    if not finite_sum and np.isinf(values).any():
-        place = int(np.isinf(values).any(axis=0).argmax())
-        raise ValueError(
-            f"Input X contains infinity or a value too large: column {names[positions[place]]!r}, "
-            f"row {first_row + int(np.isinf(values[:, place]).argmax())}. "
-            "Replace it, or mark it as missing"
-        )
+    with np.errstate(over="ignore"):
+        total = abs(values.sum(dtype=np.float64))
+    if not total < LARGEST and (too_large := np.abs(values) > LARGEST).any():
+        place = int(too_large.any(axis=0).argmax())
+        row = int(too_large[:, place].argmax())
+        told = f", row {first_row + row}: {values[row, place]:g}"
+        raise ValueError(_too_large(names[positions[place]], told))
     return values
+
+
+def _too_large(name: object, told: str = "") -> str:
+    return (
+        f"Input X contains infinity or a value too large: column {name!r}{told}. "
+        "Replace it, or mark it as missing"
+    )
 
 
 def _fill_floats(
@@ -164,6 +179,8 @@ def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     floats = np.full(len(column), np.nan)
     try:
         floats[~missing] = column[~missing].astype(np.float64)
+    except OverflowError:
+        raise ValueError(_too_large(name)) from None
     except (ValueError, TypeError):
         example = next(value for value in column[~missing].tolist() if not _is_number(value))
         raise TypeError(
@@ -199,8 +216,12 @@ def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
         if source.dtype.kind == "M":
             moments = source[:, position].astype("M8[us]")
             return _seconds(moments.astype("m8[us]"))
+        if source.dtype.kind == "O":
+            return _moments(source[:, position].tolist(), name)
     else:
         series = source.get_column(name)
+        if series.dtype in (nw.Object, nw.Time):
+            return _moments(series.to_list(), name)
         if series.dtype == nw.Date:
             series = series.cast(nw.Datetime("us"))
         if series.dtype == nw.Datetime:
@@ -208,7 +229,30 @@ def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
             return np.asarray(stamps, dtype=np.float64) / 1e6
         if series.is_null().all():
             return np.full(source.shape[0], np.nan)
-    raise TypeError(
+    raise TypeError(_no_dates(name))
+
+
+def _moments(values: Sequence[Any], name: str) -> NDArray[np.float64]:
+    """Seconds since 1970, UTC, of dates and times; of a time of day since midnight."""
+    if not all(is_missing(value) or isinstance(value, date | time) for value in values):
+        raise TypeError(_no_dates(name))
+    return np.array([_moment(value) for value in values], dtype=np.float64)
+
+
+def _moment(value: date | time | None) -> float:
+    if value is None or is_missing(value):
+        return math.nan
+    if isinstance(value, time):
+        return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=timezone.utc)
+    return value.timestamp()
+
+
+def _no_dates(name: str) -> str:
+    return (
         f"column {name!r} held dates when the model was fitted, "
         "however: it holds something else now"
     )
@@ -219,8 +263,10 @@ def texts_of(source: Block, position: int, name: str) -> list[str | None]:
     if isinstance(source, np.ndarray):
         return [_text(value) for value in source[:, position].tolist()]
     series = source.get_column(name)
-    if series.dtype in (nw.Categorical, nw.Enum):
-        series = series.cast(nw.String)
+    if series.dtype in (nw.Datetime, nw.Date):
+        raise TypeError(
+            f"column {name!r} held text when the model was fitted, however: it holds dates now"
+        )
     return [_text(value) for value in series.to_list()]
 
 

@@ -56,7 +56,7 @@ def fingerprint(source: Source) -> dict[str, Any]:
             digest.update(f"{json.dumps(column, separators=(',', ':'))[1:-1]},".encode())
     found = [kind if there else None for kind, there in zip(kinds, has_values, strict=True)]
     of_texts = [digest.hexdigest() for at, digest in texts.items() if has_values[at]]
-    told = [source.shape[0], list(names), found, numbers.hexdigest(), of_texts]
+    told = [source.shape[0], [str(name) for name in names], found, numbers.hexdigest(), of_texts]
     return {
         "rows": source.shape[0],
         "columns": len(names),

@@ -22,7 +22,19 @@ def as_frame(data: Any) -> Any:
             f"column names must be unique, however: {_listed(repeated)} more than once; "
             "rename or drop the copies"
         )
-    return nw.from_native(data, pass_through=True)
+    return nw.from_native(_without_sparse(data), pass_through=True)
+
+
+def _without_sparse(data: Any) -> Any:
+    """A pandas frame whose sparse columns, which narwhals does not know, are dense."""
+    if not hasattr(data, "iloc") or not hasattr(data, "dtypes"):
+        return data
+    subtypes = {
+        name: dtype.subtype
+        for name, dtype in zip(data.columns, data.dtypes, strict=True)
+        if type(dtype).__name__ == "SparseDtype"
+    }
+    return data.astype(subtypes) if subtypes else data
 
 
 def _names_of(data: Any) -> Sequence[object]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Moments"]
 
+#: Numbers below are too small to be squared.
+SMALL = 1e-150
+
 
 @dataclass
 class Moments:
@@ -60,13 +63,16 @@ class Moments:
         # Without weights a count is at least 1 or 0; a sum of weights may be any number.
         divisor = np.where(count > 0, count, 1)
         mean = sums["total"] / divisor
+        # Squares of what is so small would be 0.
+        spread = np.maximum(sums["high"] - mean, mean - sums["low"])
+        unit = np.where((spread > 0) & (spread < SMALL), spread, 1.0)
         squares: Any = np.zeros(len(mean))
         at = 0
         for part in parts():
             weight = _column_of(weights, at, len(part))
             at += len(part)
-            squares += np.nansum(_weighed(np.square(part - mean), weight), axis=0)
-        deviation = np.sqrt(squares / divisor)
+            squares += np.nansum(_weighed(np.square((part - mean) / unit), weight), axis=0)
+        deviation = unit * np.sqrt(squares / divisor)
         total = rows if weights is None else float(weights.sum())
         return cls(total, count, gaps, sums["low"], sums["high"], mean, deviation)
 

@@ -41,11 +41,11 @@ def shown_column(source: Source, position: int, index: Index | None = None) -> S
     alone = take_columns(source, [position])
     part = dense(alone if index is None else take_rows(alone, index))
     if kind == "category":
-        return ShownColumn(name, texts_of(part, 0, name))
+        return ShownColumn(str(name), texts_of(part, 0, name))
     if kind == "number":
-        return ShownColumn(name, numbers_of(part, [0], [name], 0)[:, 0])
+        return ShownColumn(str(name), numbers_of(part, [0], [name], 0)[:, 0])
     values = next(iter(parts_of(part, 0, name, kind).values()))
-    return ShownColumn(name, np.asarray(values, dtype=np.float64), is_date=kind == "datetime")
+    return ShownColumn(str(name), np.asarray(values, dtype=np.float64), is_date=kind == "datetime")
 
 
 def columns_at(source: Source, names: Sequence[str]) -> list[int]:
@@ -56,7 +56,7 @@ def columns_at(source: Source, names: Sequence[str]) -> list[int]:
     ValueError
         If the table has no such column.
     """
-    known = column_names(source)
+    known = [str(name) for name in column_names(source)]
     for name in names:
         if name not in known:
             raise ValueError(f"show must name columns of the table, however: {name!r} is none")

@@ -125,7 +125,10 @@ def is_annotated(data: object) -> bool:
 
 
 def column_names(source: Source) -> tuple[str, ...]:
-    """The columns' names; ``x0``, ``x1``, ... for an array."""
+    """The columns' names; ``x0``, ``x1``, ... for an array.
+
+    Those of a pandas frame may be numbers or tuples: what is kept or shown of them is text.
+    """
     if isinstance(source, nw.DataFrame):
         return tuple(source.columns)
     return _names_of_places(source.shape[1])

@@ -144,7 +144,7 @@ class TableEncoder:
         kinds = [kind_of(source, position, name) for position, name in enumerate(names)]
         draft = cls(
             [
-                Column(name, position, kind, _all_parts(kind, normal_scores))
+                Column(str(name), position, kind, _all_parts(kind, normal_scores))
                 for position, (name, kind) in enumerate(zip(names, kinds, strict=True))
                 if kind is not None and kind != "category"
             ],
@@ -176,18 +176,18 @@ class TableEncoder:
             if kind is None:
                 kept = "empty"
             elif kind == "category":
-                kept = _fit_category(texts[position], position, name)
+                kept = _fit_category(texts[position], position, str(name))
             else:
                 parts = _all_parts(kind, normal_scores)
                 own = moments.take(slice(place, place + len(parts)))
                 place += len(parts)
-                kept = own.column(name, position, kind, parts)
+                kept = own.column(str(name), position, kind, parts)
                 if isinstance(kept, Column):
                     of_parts = own.of_parts(kept, parts)
                     mean += of_parts[0]
                     scale += of_parts[1]
             if isinstance(kept, str):
-                dropped[name] = kept
+                dropped[str(name)] = kept
             else:
                 columns.append(kept)
         encoder = cls(columns, dropped, np.array(mean), np.array(scale), smooth_clip=smooth_clip)
@@ -214,8 +214,8 @@ class TableEncoder:
             chosen = most_variable(source, index, n_top_columns)
         others = np.delete(np.arange(len(names)), chosen)
         encoder = cls(
-            [Column(names[at], int(at), "number", ("value",)) for at in chosen],
-            {names[at]: "less variable" for at in others},
+            [Column(str(names[at]), int(at), "number", ("value",)) for at in chosen],
+            {str(names[at]): "less variable" for at in others},
             depth=depth,
         )
         moments = Moments.of(
@@ -304,7 +304,9 @@ class TableEncoder:
         """Encoded rows as one matrix: numbers beside one-hot categories (the bucket 0 too)."""
         parts = [rows.numbers.numpy().astype(np.float64)]
         for place, cardinality in enumerate(self.cardinalities):
-            parts.append(np.eye(cardinality)[rows.codes[:, place].numpy()])
+            one_hot = np.zeros((len(rows), cardinality))
+            one_hot[np.arange(len(rows)), rows.codes[:, place].numpy()] = 1
+            parts.append(one_hot)
         return np.column_stack(parts)
 
     @property

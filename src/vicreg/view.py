@@ -184,7 +184,7 @@ def names_of_rows(ids: object, n_rows: int) -> list[str]:
 def _columns(
     source: Source, rows: Index, show: Sequence[str], importance: list[Importance]
 ) -> list[ShownColumn]:
-    named = {name: place for place, name in enumerate(column_names(source))}
+    named = {str(name): place for place, name in enumerate(column_names(source))}
     wanted = columns_at(source, show)
     wanted += [named[one.name] for one in importance if named[one.name] not in wanted]
     if not importance:
