@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from sklearn.datasets import make_blobs
 
 import vicreg.preparation
 import vicreg.training
+from vicreg import VICReg, load
 from vicreg.collapse import CollapseWarning
 from vicreg.config import Config
 from vicreg.embedder import Embedder
 from vicreg.fitting import fit_embedder
-from vicreg.history import History, Moment
+from vicreg.history import History, Moment, Pulse
 from vicreg.loss import vicreg_loss
 from vicreg.optim import FlatOptimizer
 from vicreg.preparation import prepare
@@ -191,6 +193,40 @@ def test_interruption_keeps_what_is_trained_and_says_so() -> None:
     untrained = fit_embedder(X, Config(**SMALL), seed=0, n_threads=1, untrained=True)
     assert not np.array_equal(embedder.embed(X), untrained.embed(X))
     assert np.isfinite(embedder.embed(X)).all()
+
+
+def test_interruption_before_the_first_moment_leaves_the_step_that_was_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vicreg.training, "PULSE", 0.0)
+
+    def interrupt(sign: Pulse) -> None:
+        if sign.step == 3:
+            raise KeyboardInterrupt
+
+    model = VICReg(**{**SMALL, "steps": 300}, random_state=0, n_threads=1)
+    with pytest.warns(InterruptedWarning, match="interrupted at step 3 of 300"):
+        model.fit(X, pulse=interrupt)
+    assert model.history_["step"] == []
+    assert model.n_iter_ == model.history_["last_step"] == model.history_["best_step"] == 3
+    model.save(tmp_path / "model")
+    assert load(tmp_path / "model").n_iter_ == 3
+
+
+def test_a_fit_that_ends_has_taken_the_steps_of_its_last_moment() -> None:
+    for history in (
+        fitted().history,
+        fitted(data=X[:120], patience=1, lr=0.1, constant_lr=True, steps=600).history,
+    ):
+        assert history.last_step == history.moments[-1].step
+
+
+def test_a_history_of_before_has_the_step_of_its_last_moment() -> None:
+    stored = fitted().history.as_dict()
+    del stored["last_step"]
+    assert History.from_dict(stored).last_step == 60
+    nothing = {name: [] for name in Moment._fields}
+    assert History.from_dict({**stored, **nothing}).last_step == 0
 
 
 def test_interruption_before_anything_is_trained_goes_through() -> None:

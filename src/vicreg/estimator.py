@@ -153,7 +153,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     embedder_ : Embedder
         Table encoder and network.
     history_ : dict
-        Loss, its terms, held-out loss and effective rank at up to 31 moments of the fit.
+        Loss, its terms, held-out loss and effective rank at up to 31 moments of the fit; how it
+        ended, its best step and its last.
     fitted_on_ : dict or None
         Rows, columns and SHA-256 of the fitted table, by which :func:`vicreg.evaluate` knows it
         again; None for models that were saved before there was one.
@@ -165,7 +166,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
     feature_names_in_ : ndarray of str
         Only where the table had string names.
     n_iter_ : int
-        Steps taken.
+        Steps taken; after Ctrl-C the step that was reached.
 
     Examples
     --------
@@ -485,7 +486,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.evaluation_: dict[str, Any] | None = None
         self.history_ = embedder.history.as_dict()
         self.notes_ = list(embedder.notes)
-        self.n_iter_ = self.history_["step"][-1] if self.history_["step"] else 0
+        self.n_iter_ = embedder.history.last_step
 
     def _read(self, X: object, *, reset: bool) -> Source:
         return read_checked(self, X, reset=reset)

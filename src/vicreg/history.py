@@ -37,17 +37,26 @@ class History:
     moments: list[Moment] = field(default_factory=list)
     stopped: Literal["finished", "early", "interrupted"] = "finished"
     best_step: int = 0
+    #: The step that was reached; after Ctrl-C later than that of the last moment.
+    last_step: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Columns by name, ready for JSON or a frame."""
         columns = {
             name: [getattr(moment, name) for moment in self.moments] for name in Moment._fields
         }
-        return {**columns, "stopped": self.stopped, "best_step": self.best_step}
+        return {
+            **columns,
+            "stopped": self.stopped,
+            "best_step": self.best_step,
+            "last_step": self.last_step,
+        }
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> History:
         """The inverse of :meth:`as_dict`."""
         columns = [document[name] for name in Moment._fields]
         moments = [Moment(*values) for values in zip(*columns, strict=True)]
-        return cls(moments, document["stopped"], document["best_step"])
+        at_moment = moments[-1].step if moments else 0
+        last_step = document.get("last_step", at_moment)  # models of before it have none
+        return cls(moments, document["stopped"], document["best_step"], last_step)

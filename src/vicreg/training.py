@@ -259,6 +259,7 @@ class _Course:
             seconds=seconds,
         )
         self.history.moments.append(moment)
+        self.history.last_step = step
         if self._observe is not None:
             self._observe(moment)
         if self._watch.should_stop(moment, network):
@@ -308,7 +309,7 @@ def _take_all(
             except KeyboardInterrupt:
                 if step == 1 or stack is not None:
                     raise
-                first.history.stopped = "interrupted"
+                first.history.stopped, first.history.last_step = "interrupted", step
                 warnings.warn(
                     f"interrupted at step {step} of {first.job.config.steps}: the model keeps "
                     "what it has learnt so far",
@@ -384,9 +385,8 @@ class _Watch:
 
     def settle(self, network: nn.Module, history: History) -> int:
         """Go back to the best weights; returns their step."""
-        last = history.moments[-1].step if history.moments else 0
-        if not self.weights or self.best_step == last:
-            return last
+        if not self.weights or self.best_step == history.last_step:
+            return history.last_step
         network.load_state_dict(self.weights)
         return self.best_step
 
