@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 import vicreg.neighbourhoods
 from vicreg import InterruptedWarning, VICReg
 from vicreg.config import Config, config_from
+from vicreg.history import Moment
 from vicreg.neighbourhoods import _fold, _nearest, _trained, contrast, fit_neighbourhoods
 from vicreg.networks import Encoder, JointEmbedding, Neighbourhoods, Rows, projector
 
@@ -153,6 +154,32 @@ def test_a_model_of_before_has_none() -> None:
     stored = Config().as_dict()
     del stored["neighbourhood_scale"]
     assert config_from(stored).n_neighbourhood == 0
+
+
+def test_a_second_ctrl_c_ends_what_follows_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def interrupting(step: int, _steps: int, _warmup: float) -> float:
+        steps.append(step)
+        if step == 2:
+            raise KeyboardInterrupt
+        return 1.0
+
+    def first(moment: Moment) -> None:
+        if moment.step == 40:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(vicreg.neighbourhoods, "warmup_cosine", interrupting)
+    X = clumps(200, width=9).numpy()
+    model = VICReg(n_components=160, hidden=(16,), steps=600, random_state=0)
+    with pytest.warns(InterruptedWarning) as told:
+        model.fit(X, observe=first)
+    assert [str(one.message).partition(":")[0] for one in told] == [
+        "interrupted at step 40 of 600",
+        "interrupted after training",
+    ]
+    assert steps == [0, 1, 2]
+    assert np.isfinite(model.transform(X)).all()
 
 
 def test_ctrl_c_keeps_what_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:

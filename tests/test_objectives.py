@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
 
+import vicreg.training
 from vicreg import VICReg
 from vicreg.config import Config
+from vicreg.history import Pulse
 from vicreg.metrics import silhouette
 from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
 
@@ -127,3 +131,23 @@ def test_categories_can_be_hidden_too() -> None:
     )
     score = OBJECTIVES["hidden_columns"].score(Fits(Bench(read(frame), seed=1), FAST, seed=0))
     assert np.isfinite(score)
+
+
+def test_ctrl_c_in_a_fit_that_is_thrown_away_ends_it_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed = []
+    monkeypatch.setattr(vicreg.training, "PULSE", 0.0)
+    for name in ("shape_spectrum", "fit_neighbourhoods", "fit_details"):
+        monkeypatch.setattr(
+            f"vicreg.embedder.{name}", lambda *_, name=name, **__: followed.append(name) or True
+        )
+
+    def interrupt(sign: Pulse) -> None:
+        if sign.step == 3:
+            raise KeyboardInterrupt
+
+    config = replace(FAST, steps=300)
+    with pytest.raises(KeyboardInterrupt):
+        Fits(Bench(X, LABELS, seed=0), config, seed=0, pulse=interrupt).embedder()
+    assert followed == []

@@ -10,9 +10,11 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
+import vicreg.training
 from vicreg.config import Config, preset
 from vicreg.embedder import Embedder
 from vicreg.fitting import fit_embedder, fit_together
+from vicreg.history import Pulse
 from vicreg.networks import JointEmbedding, Rows
 from vicreg.preparation import build_network
 from vicreg.stack import SAME, StackedStep, likeness
@@ -228,3 +230,20 @@ def test_a_table_that_cannot_be_fitted_is_its_own_failure() -> None:
     assert isinstance(found[0], ValueError)
     assert isinstance(found[1], Embedder)
     assert isinstance(found[1].network, JointEmbedding)
+
+
+def test_ctrl_c_in_one_that_is_trained_alone_ends_those_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vicreg.training, "PULSE", 0.0)
+    told = []
+
+    def interrupt(sign: Pulse) -> None:
+        told.append(sign.step)
+        if sign.step == 3:
+            raise KeyboardInterrupt
+
+    several = [Config(**{**SMALL, "steps": steps}) for steps in (40, 50)]  # no two in a stack
+    with pytest.raises(KeyboardInterrupt):
+        fit_together([(X, config, 0) for config in several], n_threads=1, pulse=interrupt)
+    assert told == [1, 2, 3]

@@ -50,8 +50,14 @@ class Embedder:
     #: The encoder of the second table, where pairs of rows were fitted.
     paired: TableEncoder | None = None
 
-    def finish(self, rows: Rows, generator: torch.Generator) -> None:
-        """What follows training, from training rows on the network's device."""
+    def finish(self, rows: Rows, generator: torch.Generator, *, whole: bool = False) -> None:
+        """What follows training, from training rows on the network's device.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C, if the fit must be ``whole``.
+        """
         sample = rows.sample(MOST_ROWS, generator)
         if not isinstance(self.config.spectrum, str):
             shape_spectrum(self.network, sample, self.config.spectrum)
@@ -66,6 +72,8 @@ class Embedder:
             generator=generator,
         )
         if not finished:
+            if whole:
+                raise KeyboardInterrupt
             self.history.stopped = "interrupted"
             warnings.warn(
                 "interrupted after training: the model keeps what its neighbourhoods have learnt "

@@ -38,6 +38,7 @@ def fit_embedder(
     groups: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
     paired: Source | None = None,
+    whole: bool = False,
 ) -> Embedder:
     """Encode a table and train a network on it.
 
@@ -70,6 +71,8 @@ def fit_embedder(
         Rows are drawn in proportion; a row of weight 0 is as good as not there.
     paired : Source, optional
         A second table of the same rows, for an encoder of its own into the same space.
+    whole : bool
+        Half a fit is of no use: Ctrl-C ends it at once, and nothing is kept.
 
     Raises
     ------
@@ -77,6 +80,8 @@ def fit_embedder(
         If the table has fewer than two rows or no usable column; if groups or a second table are
         given and ``config.neighbours`` too; if a second table is and ``config.shared_weights`` is
         not.
+    KeyboardInterrupt
+        After Ctrl-C, if the fit must be whole, or at any time but during steps.
     """
     embedder, job = prepare(
         source,
@@ -91,7 +96,7 @@ def fit_embedder(
         paired=paired,
     )
     if untrained:
-        embedder.finish(job.rows_to_finish, job.generator)
+        embedder.finish(job.rows_to_finish, job.generator, whole=whole)
         return embedder
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
     with threads(embedder.n_threads), bar as show:
@@ -110,8 +115,8 @@ def fit_embedder(
             if pulse is not None:
                 pulse(sign)
 
-        embedder.history = train(job, observe=told, pulse=beat)
-        embedder.finish(job.rows_to_finish, job.generator)
+        embedder.history = train(job, observe=told, pulse=beat, whole=whole)
+        embedder.finish(job.rows_to_finish, job.generator, whole=whole)
     embedder.note_the_end()
     return embedder
 
@@ -162,8 +167,6 @@ def fit_together(
                 found[place] = history
                 continue
             embedder.history = history
-            embedder.finish(job.rows_to_finish, job.generator)
-            if embedder.history.stopped == "interrupted":
-                raise KeyboardInterrupt
+            embedder.finish(job.rows_to_finish, job.generator, whole=True)
             embedder.note_the_end()
     return [found[place] for place in range(len(asked))]

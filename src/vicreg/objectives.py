@@ -6,7 +6,6 @@ weights would win.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -37,7 +36,6 @@ from vicreg.metrics import (
 )
 from vicreg.sources import take_columns, take_rows
 from vicreg.table import TableEncoder
-from vicreg.training import InterruptedWarning
 from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
@@ -196,20 +194,16 @@ class Fits:
                     unfinished._fitted[key] = embedder
                     self._observe(unfinished, moment.step / self.config.steps)
 
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", InterruptedWarning)
-                embedder = fit_embedder(
-                    self.bench.rows(which)[0],
-                    self.config,
-                    seed=self.seed + repeat,
-                    device=self.device,
-                    n_threads=self.n_threads,
-                    observe=told,
-                    pulse=self._pulse,
-                )
-            if embedder.history.stopped == "interrupted":
-                raise KeyboardInterrupt
-            self._fitted[key] = embedder
+            self._fitted[key] = fit_embedder(
+                self.bench.rows(which)[0],
+                self.config,
+                seed=self.seed + repeat,
+                device=self.device,
+                n_threads=self.n_threads,
+                observe=told,
+                pulse=self._pulse,
+                whole=True,
+            )
         fitted = self._fitted[key]
         if isinstance(fitted, Exception):
             raise fitted
@@ -278,17 +272,15 @@ def fit_all(several: Sequence[Fits], objectives: Sequence[Objective]) -> None:
     if not asked:
         return
     first = several[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InterruptedWarning)  # it raises KeyboardInterrupt
-        found = fit_together(
-            [
-                (one.bench.rows(which)[0], one.config, one.seed + repeat)
-                for one, (which, repeat) in asked
-            ],
-            device=first.device,
-            n_threads=first.n_threads,
-            pulse=first._pulse,
-        )
+    found = fit_together(
+        [
+            (one.bench.rows(which)[0], one.config, one.seed + repeat)
+            for one, (which, repeat) in asked
+        ],
+        device=first.device,
+        n_threads=first.n_threads,
+        pulse=first._pulse,
+    )
     for (one, key), fitted in zip(asked, found, strict=True):
         one._fitted[key] = fitted
 

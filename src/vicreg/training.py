@@ -134,6 +134,7 @@ def train(
     *,
     observe: Callable[[Moment], None] | None = None,
     pulse: Callable[[Pulse], None] | None = None,
+    whole: bool = False,
 ) -> History:
     """Train a network in place, by the VICReg loss of two views of every row.
 
@@ -145,6 +146,8 @@ def train(
     pulse : callable, optional
         Told where the fit stands, every second or so; what it is told depends on the machine's
         speed, the fit does not.
+    whole : bool
+        Half a fit is of no use: Ctrl-C goes through.
 
     Returns
     -------
@@ -155,9 +158,11 @@ def train(
     ------
     DivergenceError
         If the loss is no longer finite.
+    KeyboardInterrupt
+        After Ctrl-C, if the fit must be whole or nothing is trained yet.
     """
     course = _Course(job, EVALUATIONS, observe)
-    failed = _take_all([course], pulse)
+    failed = _take_all([course], pulse, whole=whole)
     if failed:
         raise failed[course]
     return course.history
@@ -193,7 +198,7 @@ def train_together(
         stacks.setdefault(key, []).append(course)
     failed: dict[_Course, DivergenceError] = {}
     for stack in stacks.values():
-        failed |= _take_all(stack, pulse)
+        failed |= _take_all(stack, pulse, whole=True)
     return [failed.get(course, course.history) for course in courses]
 
 
@@ -277,7 +282,7 @@ class _Course:
 
 
 def _take_all(
-    courses: list[_Course], pulse: Callable[[Pulse], None] | None
+    courses: list[_Course], pulse: Callable[[Pulse], None] | None, *, whole: bool
 ) -> dict[_Course, DivergenceError]:
     """All steps of one course, or of several that are alike; those that diverged, and why."""
     first, running = courses[0], list(courses)
@@ -307,7 +312,7 @@ def _take_all(
                 if not running:
                     break
             except KeyboardInterrupt:
-                if step == 1 or stack is not None:
+                if step == 1 or whole:
                     raise
                 first.history.stopped, first.history.last_step = "interrupted", step
                 warnings.warn(
