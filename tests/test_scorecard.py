@@ -18,6 +18,8 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import vicreg.neighbourhoods
+import vicreg.training
 from vicreg import Scorecard, VICReg, evaluate, load
 from vicreg.evaluation import PERHAPS_SEEN, SEEN
 from vicreg.intervals import Estimate
@@ -319,3 +321,30 @@ def test_ids_that_are_too_few_are_refused() -> None:
 def test_a_column_to_show_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="show must name columns of the table, however: 'y'"):
         evaluate(small(), X, Y, show=["x3", "y"])
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "at"),
+    [
+        (vicreg.training.TrainingStep, "__call__", 10),  # of the embedding itself
+        (vicreg.training.TrainingStep, "__call__", 30),  # of the shuffled control
+        (vicreg.neighbourhoods, "warmup_cosine", 15),  # of the control without training
+    ],
+)
+def test_ctrl_c_in_one_of_its_fits_ends_a_scorecard(
+    of: Any, name: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = getattr(of, name), []
+
+    def interrupting(*arguments: Any) -> Any:
+        calls.append(name)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(of, name, interrupting)
+    X = make_blobs(n_samples=150, n_features=9, random_state=0)[0]
+    model = VICReg(n_components=160, hidden=(16,), projector=(16,), steps=20, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, X, maps=False)
+    assert len(calls) == at

@@ -129,6 +129,8 @@ def evaluate(
         or the table is not one of the fitted model's.
     ImportError
         If UMAP is asked for and not installed.
+    KeyboardInterrupt
+        After Ctrl-C, in its fits too: half a fit says nothing.
 
     Examples
     --------
@@ -166,7 +168,7 @@ def evaluate(
         seen = model.fitted_on_ == of_table
         notes.append(SEEN if seen else PERHAPS_SEEN)
     else:
-        model = clone(model).fit(native(take_rows(source, train)))
+        model = clone(model)._fit(native(take_rows(source, train)), whole=True)
         if not enough:
             notes.append(
                 f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"

@@ -104,9 +104,10 @@ class Spaces:
         if controls:
             training_rows = fitted_on()
             # The same seed: the same weights at initialisation.
-            untrained = clone(model)._fit(native(training_rows), untrained=True)
+            untrained = clone(model)._fit(native(training_rows), untrained=True, whole=True)
             random = np.random.default_rng(random_state)
-            shuffled = clone(model).fit(native(shuffle_columns(training_rows, random)))
+            mixed = native(shuffle_columns(training_rows, random))
+            shuffled = clone(model)._fit(mixed, whole=True)
             for name, control in (("untrained", untrained), ("shuffled", shuffled)):
                 found.rows[name] = control.embedder_.embed(part)
                 own = control.embedder_.table.transform(part)
