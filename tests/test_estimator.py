@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import vicreg.inference
 import vicreg.precision
-from vicreg import VICReg
+from vicreg import VICReg, evaluate, load
 from vicreg.config import PRESETS, Config, preset
 from vicreg.inference import BLOCK
 
@@ -246,7 +246,7 @@ def test_tables_that_cannot_be_learnt_are_refused(table: Any, message: str) -> N
     [
         ({"lr": -1}, "lr must be .*however: lr=-1"),
         ({"device": "abacus"}, "device must be 'auto', 'cpu' or 'cuda', however: device='abacus'"),
-        ({"n_threads": 0}, "n_threads must be at least 1, however: n_threads=0"),
+        ({"n_threads": 0}, "n_threads must be None or a whole number from 1, however: n_threads=0"),
     ],
 )
 def test_bad_arguments_are_refused_at_fit(settings: dict[str, Any], message: str) -> None:
@@ -258,3 +258,40 @@ def test_an_empty_column_is_dropped_with_a_note() -> None:
     model = small(batch_size=64).fit(WINE.assign(nothing=np.nan))
     assert model.notes_ == ["dropped 1 empty column: 'nothing'"]
     assert model.n_features_in_ == 14
+
+
+@pytest.mark.parametrize("names", [range(6), pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]])])
+def test_columns_may_be_named_by_numbers_or_tuples(names: Any, tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(300, 6))
+    data[:, 5] = 1
+    frame = pd.DataFrame(data, columns=names)
+    model = VICReg(**SMALL).fit(frame)
+    np.testing.assert_array_equal(model.transform(frame), VICReg(**SMALL).fit_transform(data))
+    last = frame.columns.tolist()[5]
+    assert model.notes_[0] == f"dropped 1 constant column: {str(last)!r}"
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(load(tmp_path / "model").transform(frame), model.transform(frame))
+    card = evaluate(VICReg(**SMALL), frame, data[:, 0] > 0, controls=False)
+    card.to_html(tmp_path / "report.html")
+    assert card.model.transform(frame).shape[0] == 300
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was() -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 5)), columns=list("abcde"))
+    model = VICReg(**SMALL).fit(frame)
+    wanted = model.transform(frame)
+    for bad in (frame[["a", "b"]].assign(a=np.inf), frame.to_numpy()[:1]):
+        with pytest.raises(ValueError, match="infinity|two rows"):
+            model.fit(bad)
+        np.testing.assert_array_equal(model.transform(frame), wanted)
+        assert model.get_feature_names_out().shape == (wanted.shape[1],)
+    model.fit(frame.to_numpy())
+    assert not hasattr(model, "feature_names_in_")
+
+
+@pytest.mark.parametrize("given", [{"n_threads": "2"}, {"n_threads": 1.5}, {"n_threads": True}])
+def test_threads_are_a_whole_number(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="n_threads must be None or a whole number from 1"):
+        VICReg(**SMALL | given).fit(np.eye(9))
+    with pytest.raises(TypeError, match="device must be 'auto', 'cpu' or 'cuda', however: device="):
+        VICReg(**SMALL, device=None).fit(np.eye(9))  # type: ignore[arg-type]

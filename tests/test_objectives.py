@@ -89,7 +89,7 @@ def test_the_silhouette_is_that_of_an_estimator_fitted_on_the_same_rows(fits: Fi
     embedder = fits.embedder()
     model = VICReg(n_components=8, hidden=(16,), projector=(16, 16), steps=30, n_threads=1)
     model.n_features_in_ = X.shape[1]
-    model._adopt(embedder, n_rows=len(bench.train), paired_columns=None)
+    model._adopt(embedder, len(bench.train), paired_columns=None, fitted_on=None, fitted_with=[])
     expected = silhouette(model.transform(X[bench.test]), LABELS[bench.test])
     assert OBJECTIVES["silhouette"].score(fits) == pytest.approx(expected)
 
@@ -136,12 +136,15 @@ def test_categories_can_be_hidden_too() -> None:
 def test_ctrl_c_in_a_fit_that_is_thrown_away_ends_it_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    followed = []
+    followed: list[str] = []
     monkeypatch.setattr(vicreg.training, "PULSE", 0.0)
     for name in ("shape_spectrum", "fit_neighbourhoods", "fit_details"):
-        monkeypatch.setattr(
-            f"vicreg.embedder.{name}", lambda *_, name=name, **__: followed.append(name) or True
-        )
+
+        def follow(*_: object, name: str = name, **__: object) -> bool:
+            followed.append(name)
+            return True
+
+        monkeypatch.setattr(f"vicreg.embedder.{name}", follow)
 
     def interrupt(sign: Pulse) -> None:
         if sign.step == 3:

@@ -12,8 +12,9 @@ import pytest
 import scipy.sparse
 import torch
 from sklearn.cross_decomposition import CCA
+from sklearn.metrics import silhouette_score
 
-from vicreg import VICReg, load
+from vicreg import VICReg, evaluate, load
 from vicreg.config import Config
 from vicreg.loss import vicreg_loss
 from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
@@ -197,3 +198,17 @@ def test_bad_pairs_are_refused_at_transform() -> None:
         model.transform(X, X_paired=X2[:5])
     with pytest.raises(ValueError, match="X has 12 features, but PairedTable is expecting 7"):
         model.transform(X_paired=X)
+
+
+def test_of_a_pair_the_first_tables_embedding_is_evaluated() -> None:
+    random = np.random.default_rng(0)
+    hidden = random.normal(size=(200, 3))
+    X, other = (hidden @ random.normal(size=(3, width)) for width in (8, 5))
+    labels = (hidden[:, 0] > 0).astype(int)
+    model = VICReg(n_components=8, hidden=(16,), projector=(16,), steps=20, random_state=0)
+    model.fit(X, X_paired=other)
+    card = evaluate(model, X, labels)
+    wanted = silhouette_score(model.transform(X), labels)
+    assert card.scores["vicreg"]["silhouette"] == pytest.approx(wanted, abs=1e-4)
+    assert "controls are fitted without the second table of the model" in card.notes
+    assert "<html" in card.to_html()

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import vicreg.neighbourhoods
-import vicreg.training
+import vicreg.step
 from vicreg import Scorecard, VICReg, evaluate, load
 from vicreg.evaluation import PERHAPS_SEEN, SEEN
 from vicreg.intervals import Estimate
@@ -281,12 +281,12 @@ def test_whole_numbers_are_a_quantity_if_told_so() -> None:
 def test_a_batch_that_shifts_the_table_leaks_and_one_by_chance_does_not() -> None:
     batch = np.random.default_rng(1).integers(0, 2, 500)
     shifted = X + 8.0 * batch[:, None]
-    card = evaluate(small(), shifted, Y, groups=batch, group_name="plate", maps=False,
+    card = evaluate(small(), shifted, Y, batches=batch, batch_name="plate", maps=False,
                     controls=False)  # fmt: skip
     assert card.scores["raw"]["leakage"] == 1
     assert card.scores["vicreg"]["leakage"] > 0.95
     assert any("tells batches apart" in one.title for one in card.advice)
-    by_chance = evaluate(small(), X, Y, groups=batch, maps=False, controls=False)
+    by_chance = evaluate(small(), X, Y, batches=batch, maps=False, controls=False)
     assert abs(by_chance.scores["vicreg"]["leakage"] - 0.5) < 0.15
     assert not any("tells batches apart" in one.title for one in by_chance.advice)
 
@@ -326,8 +326,8 @@ def test_a_column_to_show_that_is_none_is_refused() -> None:
 @pytest.mark.parametrize(
     ("of", "name", "at"),
     [
-        (vicreg.training.TrainingStep, "__call__", 10),  # of the embedding itself
-        (vicreg.training.TrainingStep, "__call__", 30),  # of the shuffled control
+        (vicreg.step.TrainingStep, "__call__", 10),  # of the embedding itself
+        (vicreg.step.TrainingStep, "__call__", 30),  # of the shuffled control
         (vicreg.neighbourhoods, "warmup_cosine", 15),  # of the control without training
     ],
 )
@@ -348,3 +348,61 @@ def test_ctrl_c_in_one_of_its_fits_ends_a_scorecard(
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, X, maps=False)
     assert len(calls) == at
+
+
+def test_no_group_is_learnt_from_and_scored() -> None:
+    # Replicates of patients, whose labels say nothing of them: neighbours know the replicates.
+    random = np.random.default_rng(0)
+    patient = np.repeat(np.arange(60), 10)
+    labels = random.integers(0, 2, 60)[patient]
+    table = random.normal(size=(60, 10))[patient] + 0.05 * random.normal(size=(600, 10))
+    told: dict[str, Any] = {"maps": False, "controls": False}
+    torn = evaluate(small(), table, labels, **told)
+    assert torn.scores["raw"]["10-NN"] > 0.9
+    whole = evaluate(small(), table, labels, groups=patient, **told)
+    assert abs(whole.scores["raw"]["10-NN"] - 0.5) < 0.25
+    assert whole.model.fitted_with_ == ["groups"]
+
+
+def test_controls_are_told_what_the_fit_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, bool]] = []
+    fit = VICReg._fit
+
+    def watched(self: VICReg, *args: Any, **named: Any) -> VICReg:
+        seen.append((named.get("groups") is not None, named.get("sample_weight") is not None))
+        return fit(self, *args, **named)
+
+    monkeypatch.setattr(VICReg, "_fit", watched)
+    beside: dict[str, Any] = {
+        "groups": np.arange(500) // 2,
+        "sample_weight": 1 + np.arange(500) % 2,
+    }
+    evaluate(small(), X, Y, maps=False, **beside)
+    assert seen == [(True, True)] * 3
+    model = small().fit(X, **beside)
+    assert model.fitted_with_ == ["groups", "sample_weight"]
+    note = "controls are fitted without the groups and sample_weight of the model"
+    assert note in evaluate(model, X, Y, maps=False).notes
+    assert note not in evaluate(model, X, Y, maps=False, **beside).notes
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "match"),
+    [
+        (make_pipeline(StandardScaler(), VICReg()), {}, "model must be a VICReg.*: Pipeline"),
+        (VICReg(), {"random_state": None}, "random_state must be an integer, however: .*None"),
+        (VICReg(), {"random_state": 0.5}, "random_state must be an integer, however: .*0.5"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_before_a_fit(
+    model: Any, more: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(TypeError, match=match):
+        evaluate(model, X, Y, **more)
+
+
+def test_infinite_numbers_to_be_told_are_left_out() -> None:
+    y = X[:, 20] + 0.5
+    y[3] = np.inf
+    told = evaluate(small(), X, y, maps=False, controls=False)
+    assert any("1 of 500 rows have no label" in note for note in told.notes)

@@ -408,3 +408,88 @@ def test_numbers_of_a_frame_are_its_columns_whatever_they_are_kept_in(
     assert not isinstance(frame, np.ndarray)
     found = numbers_of(frame, positions, frame.columns, 0)  # type: ignore[arg-type, union-attr]
     np.testing.assert_array_equal(found, np.array(wanted)[:, positions])
+
+
+def test_numbers_too_small_to_be_squared_are_standardised_too() -> None:
+    X = RANDOM.normal(size=(200, 2))
+    _, numbers, _ = encoded(X * [1e-170, 1])
+    np.testing.assert_allclose(numbers, StandardScaler().fit_transform(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [1.8e308 * 10, np.finfo(np.float64).max, -1e200])
+def test_numbers_too_large_to_be_squared_are_refused(value: float) -> None:
+    X = RANDOM.normal(size=(50, 2))
+    X[7, 1] = value
+    with pytest.raises(ValueError, match="value too large: column 'x1', (row 7|which holds)"):
+        TableEncoder.fit(X)
+    with pytest.raises(ValueError, match="infinity or a value too large: column 'n'. Replace"):
+        TableEncoder.fit(read(pd.DataFrame({"n": [10**400, *range(20)]}, dtype=object)))
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_categories_of_numbers_are_the_same_with_a_gap_and_without(gap: bool) -> None:
+    with_gap = pd.Series([1.0, 2.0, np.nan] * 40).astype("category")
+    without = pd.Series([1, 2] * 40).astype("category")
+    fitted, new = (with_gap, without) if gap else (without, with_gap)
+    encoder = TableEncoder.fit(read(pd.DataFrame({"c": fitted})))
+    assert [text for text in encoder.columns[0].categories if text] == ["1", "2"]
+    codes = encoder.transform(read(pd.DataFrame({"c": new}))).codes[:, 0].numpy()
+    known = new.notna().to_numpy()
+    assert (codes[known] == np.where(new[known] == 1, 1, 2)).all()
+
+
+@pytest.mark.parametrize("zone", [None, dt.timezone(dt.timedelta(hours=2))])
+def test_dates_among_objects_are_those_of_a_column_of_dates(zone: dt.tzinfo | None) -> None:
+    start = dt.datetime(2024, 2, 28, 13, 30, tzinfo=zone)
+    moments = [start + dt.timedelta(hours=7 * i) for i in range(100)]
+    as_objects = pd.DataFrame({"t": pd.Series(moments, dtype=object)})
+    as_objects.loc[3, "t"] = None
+    wanted, numbers, _ = encoded(as_objects.assign(t=pd.to_datetime(as_objects["t"])))
+    found, of_objects, _ = encoded(as_objects)
+    assert found.columns == wanted.columns
+    np.testing.assert_array_equal(of_objects, numbers)
+    np.testing.assert_array_equal(encoded(as_objects.to_numpy())[1], numbers)
+    days = pd.DataFrame({"t": [moment.date() for moment in moments]})
+    of_days = encoded(days.assign(t=pd.to_datetime(days["t"])))[1]
+    np.testing.assert_array_equal(encoded(days)[1], of_days)
+
+
+def test_a_time_of_day_is_seconds_and_a_circle() -> None:
+    times = [dt.time(hour, 30) for hour in range(24)]
+    for frame in (pl.DataFrame({"t": times}), pd.DataFrame({"t": times})):
+        encoder = TableEncoder.fit(read(frame))
+        assert encoder.columns[0].parts == ("time", "day_sin", "day_cos")
+        raw = encoder.raw(read(frame))
+        np.testing.assert_allclose(raw[:, 0], np.arange(24) * 3600 + 1800)
+        angle = 23400 / 86400 * 2 * np.pi
+        np.testing.assert_allclose(raw[6], [23400, np.sin(angle), np.cos(angle)])
+
+
+def test_sparse_columns_of_a_frame_are_dense_ones() -> None:
+    frame = pd.get_dummies(pd.Series(list("abcd") * 20)).assign(n=np.arange(80.0))
+    sparse = frame.astype({"a": "Sparse[bool]", "n": "Sparse[float]"})
+    np.testing.assert_array_equal(encoded(sparse)[1], encoded(frame)[1])
+
+
+def test_what_is_no_kind_of_column_is_named_by_its_own_type() -> None:
+    frame = pd.DataFrame({"month": pd.period_range("2020", periods=30, freq="M")})
+    with pytest.raises(TypeError, match=r"column 'month' must hold .* however: period\[M\]; conv"):
+        TableEncoder.fit(read(frame))
+    encoder = TableEncoder.fit(read(pd.DataFrame({"t": ["x", "y"] * 20})))
+    with pytest.raises(TypeError, match="'t' held text when the model was fitted.* dates now"):
+        encoder.transform(read(pd.DataFrame({"t": pd.date_range("2020", periods=3)})))
+
+
+def test_one_hot_codes_of_a_wide_category_take_the_memory_of_their_rows() -> None:
+    import tracemalloc
+
+    frame = pd.DataFrame({"zip": [str(i // 20) for i in range(60_000)]})
+    encoder = TableEncoder.fit(read(frame))
+    rows = encoder.transform(read(frame.iloc[:5]))
+    tracemalloc.start()
+    one_hot = encoder.dense(rows)
+    assert tracemalloc.get_traced_memory()[1] < 5 * 8 * 3001 * 4
+    tracemalloc.stop()
+    assert one_hot.shape == (5, 3001)
+    np.testing.assert_array_equal(one_hot.argmax(axis=1), rows.codes[:, 0])
+    assert (one_hot.sum(axis=1) == 1).all()

@@ -225,7 +225,7 @@ def test_a_history_of_before_has_the_step_of_its_last_moment() -> None:
     stored = fitted().history.as_dict()
     del stored["last_step"]
     assert History.from_dict(stored).last_step == 60
-    nothing = {name: [] for name in Moment._fields}
+    nothing: dict[str, list[float]] = {name: [] for name in Moment._fields}
     assert History.from_dict({**stored, **nothing}).last_step == 0
 
 

@@ -319,11 +319,23 @@ def evaluate(
     batches = None if batch is None else table.column(batch)
     if batch is not None and batch not in getattr(fitted, "feature_names_in_", ()):
         aside["batch"] = batch  # a batch that the model was fitted on stays a feature
+    if refit and fitted.paired_columns_ is not None:
+        raise ValueError(
+            "--refit fits one table anew, however: the model was fitted on a pair of tables; "
+            "leave it out to score the embedding of the first"
+        )
+    # As they were for the fit, whose controls and splits need them too.
+    beside: dict[str, Any] = {
+        argument: table.column(str(of_fit)).to_list()
+        for argument, kind in (("groups", "groups"), ("sample_weight", "weight"))
+        if (of_fit := fitted.aside_.get(kind)) is not None and of_fit in table.columns
+    }
     card = score(
         clone(fitted).set_params(verbose=False) if refit else fitted,
         table.features(aside),
         table.column(str(name)) if labelled else None,
-        groups=batches,
+        **beside,
+        batches=batches,
         ids=None if ids is None else table.column(ids),
         target=target,
         controls=controls,
@@ -332,7 +344,7 @@ def evaluate(
         show=show or (),
         title=data.name,
         label_name=str(name),
-        group_name=batch or "batch",
+        batch_name=batch or "batch",
     )
     if report is not None:
         card.to_html(report)

@@ -26,13 +26,12 @@ __all__ = [
     "numbers_of",
     "parts_of",
     "texts_of",
+    "too_large",
 ]
 
 Kind = Literal["number", "boolean", "datetime", "category"]
 
 FLOATS = (nw.Float32, nw.Float64)
-#: Numbers beyond cannot be squared, as they are for a deviation.
-LARGEST = 1e150
 SECONDS_A_DAY = 86_400
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
@@ -102,7 +101,7 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
     except ValueError:
         return "category"
     except OverflowError:
-        raise ValueError(_too_large(name)) from None
+        raise ValueError(too_large(name)) from None
     return "number"
 
 
@@ -129,16 +128,16 @@ def numbers_of(
     if not refuse_infinite:
         return values
     with np.errstate(over="ignore"):
-        total = abs(values.sum(dtype=np.float64))
-    if not total < LARGEST and (too_large := np.abs(values) > LARGEST).any():
-        place = int(too_large.any(axis=0).argmax())
-        row = int(too_large[:, place].argmax())
-        told = f", row {first_row + row}: {values[row, place]:g}"
-        raise ValueError(_too_large(names[positions[place]], told))
+        finite_sum = np.isfinite(values.sum(dtype=np.float64))
+    if not finite_sum and np.isinf(values).any():
+        place = int(np.isinf(values).any(axis=0).argmax())
+        row = first_row + int(np.isinf(values[:, place]).argmax())
+        raise ValueError(too_large(names[positions[place]], f", row {row}"))
     return values
 
 
-def _too_large(name: object, told: str = "") -> str:
+def too_large(name: object, told: str = "") -> str:
+    """What to say of a column whose numbers cannot be worked with."""
     return (
         f"Input X contains infinity or a value too large: column {name!r}{told}. "
         "Replace it, or mark it as missing"
@@ -180,7 +179,7 @@ def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     try:
         floats[~missing] = column[~missing].astype(np.float64)
     except OverflowError:
-        raise ValueError(_too_large(name)) from None
+        raise ValueError(too_large(name)) from None
     except (ValueError, TypeError):
         example = next(value for value in column[~missing].tolist() if not _is_number(value))
         raise TypeError(

@@ -101,16 +101,20 @@ class Embedder:
         elif history.stopped == "interrupted":
             self.notes.append("interrupted from the keyboard: trained only in part")
 
+    def side(self, place: int = 0) -> tuple[JointEmbedding, TableEncoder]:
+        """Network and table encoder of one table: the first, or the second of a pair."""
+        if self.paired is None:
+            return self.network, self.table
+        assert isinstance(self.network, PairedEmbedding)
+        return self.network.side(place), (self.table, self.paired)[place]
+
     def embed(self, source: Source, *, side: int = 0, first_row: int = 0) -> NDArray[np.float32]:
         """Embedding (rows, n_components) of a table with the fitted columns.
 
         ``side`` 1 is the second table, where pairs of rows were fitted; ``first_row`` is what
         messages call the first of the rows.
         """
-        network, table = self.network, self.table
-        if self.paired is not None:
-            assert isinstance(network, PairedEmbedding)
-            network, table = network.side(side), (self.table, self.paired)[side]
+        network, table = self.side(side)
         device = next(network.parameters()).device
         shape = source.shape[0], self.config.n_components
         embedding = np.empty(shape, dtype=np.float32)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
-from vicreg.header import PairedTable, read_checked
+from vicreg.header import PairedTable, TableHeader, read_checked
 from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 
@@ -162,6 +162,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         Scores of the last :func:`vicreg.evaluate`, for the card that is saved with the model.
     notes_ : list of str
         What a user should know: columns dropped, batch lowered, stopped early.
+    fitted_with_ : list of str
+        What the fit was told beside the table: groups, weights, a second table.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where the table had string names.
@@ -406,7 +408,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         params = {
             **self._config().as_dict(),
             "device": self.device,
-            "n_threads": None if self.n_threads is None else int(self.n_threads),
+            "n_threads": _checked_threads(self.n_threads),
             "precision": self.precision,
             "verbose": bool(self.verbose),
             # A generator's state is not part of the model.
@@ -438,9 +440,11 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         pulse: Callable[[Pulse], None] | None = None,
     ) -> VICReg:
         config = self._config()
-        if self.n_threads is not None and self.n_threads < 1:
-            raise ValueError(f"n_threads must be at least 1, however: n_threads={self.n_threads!r}")
-        source = self._read(X, reset=True)
+        beside = {"groups": groups, "sample_weight": sample_weight, "second table": X_paired}
+        n_threads = _checked_threads(self.n_threads)
+        # A fit that fails leaves what the model was as it was.
+        header = TableHeader()
+        source = read_checked(header, X, reset=True)
         n_rows = source.shape[0]
         columns = None if X_paired is None else PairedTable()
         paired = None if columns is None else read_checked(columns, X_paired, reset=True)
@@ -451,7 +455,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 config,
                 seed=seed,
                 device=self.device,
-                n_threads=self.n_threads,
+                n_threads=n_threads,
                 precision=self.precision,
                 verbose=self.verbose,
                 untrained=untrained,
@@ -465,7 +469,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             n_rows=n_rows,
             paired_columns=columns,
             fitted_on=fingerprint(source),
+            fitted_with=[name for name, one in beside.items() if one is not None],
         )
+        header.give_to(self)
         return self
 
     def _config(self) -> Config:
@@ -478,10 +484,12 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         embedder: Embedder,
         n_rows: int,
         paired_columns: PairedTable | None,
-        fitted_on: dict[str, Any] | None = None,
+        fitted_on: dict[str, Any] | None,
+        fitted_with: list[str],
     ) -> None:
         self.embedder_ = embedder
         self.n_rows_ = n_rows
+        self.fitted_with_ = fitted_with
         self.paired_columns_ = paired_columns
         self.fitted_on_ = fitted_on
         self.aside_: dict[str, str | None] = {}
@@ -505,6 +513,15 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _checked_threads(n_threads: object) -> int | None:
+    whole = isinstance(n_threads, int | np.integer) and not isinstance(n_threads, bool)
+    if n_threads is None or (whole and n_threads >= 1):  # type: ignore[operator]
+        return None if n_threads is None else int(n_threads)  # type: ignore[call-overload]
+    raise ValueError(
+        f"n_threads must be None or a whole number from 1, however: n_threads={n_threads!r}"
+    )
 
 
 # scikit-learn wraps transform, for set_output, in a function that cannot do without X.
@@ -549,7 +566,13 @@ def load(path: str | Path) -> VICReg:
     }
     model = VICReg(**params)
     paired = None if artifact.paired is None else PairedTable.from_dict(artifact.paired)
-    model._adopt(artifact.embedder, artifact.n_rows, paired, artifact.fitted_on)
+    beside = {
+        "groups": artifact.aside.get("groups"),
+        "sample_weight": artifact.aside.get("weight"),
+        "second table": paired,
+    }
+    fitted_with = [name for name, one in beside.items() if one is not None]
+    model._adopt(artifact.embedder, artifact.n_rows, paired, artifact.fitted_on, fitted_with)
     model.n_features_in_ = artifact.n_features
     model.aside_ = artifact.aside
     if artifact.feature_names is not None:

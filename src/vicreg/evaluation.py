@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import sklearn
@@ -14,9 +14,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from vicreg import __version__
+from vicreg.estimator import VICReg
 from vicreg.fingerprint import fingerprint
 from vicreg.maps import MOST_POINTS, check_umap
 from vicreg.metrics import LabelledSplit
+from vicreg.per_row import checked_groups, checked_weights
 from vicreg.scorecard import Scorecard
 from vicreg.scores import Judged, cluster_count, score_spaces
 from vicreg.shown_columns import columns_at
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from vicreg.estimator import VICReg
 
     Index = NDArray[np.intp]
 
@@ -61,6 +61,8 @@ def evaluate(
     y: object = None,
     *,
     groups: object = None,
+    sample_weight: object = None,
+    batches: object = None,
     ids: object = None,
     target: Literal["auto", "classes", "number"] = "auto",
     test_size: float = 0.3,
@@ -70,7 +72,7 @@ def evaluate(
     show: Sequence[str] = (),
     title: str = "table",
     label_name: str = "label",
-    group_name: str = "batch",
+    batch_name: str = "batch",
     random_state: int = 0,
 ) -> Scorecard:
     """Score an embedding beside the raw table, PCA of the same width and controls.
@@ -98,6 +100,11 @@ def evaluate(
     y : array-like of shape (rows,), optional
         Labels or numbers; rows whose value is missing are left out of the scores.
     groups : array-like of shape (rows,), optional
+        What rows belong together, as for :meth:`VICReg.fit`: no group is both learnt from and
+        scored, and fits are told of them.
+    sample_weight : array-like of shape (rows,), optional
+        As for :meth:`VICReg.fit`, of fits; scores count all rows alike.
+    batches : array-like of shape (rows,), optional
         Batches that the embedding should not tell apart: a leakage score is added.
     ids : array-like of shape (rows,), optional
         Names of the rows, for the page.
@@ -113,7 +120,7 @@ def evaluate(
         Maps by UMAP too, which must be installed.
     show : sequence of str
         Columns that the page must have for hover and colour.
-    title, label_name, group_name : str
+    title, label_name, batch_name : str
         For the report.
     random_state : int
         Seed of the split, the clusters, the maps, the resampling and the shuffling.
@@ -125,8 +132,10 @@ def evaluate(
     Raises
     ------
     ValueError
-        If labels, groups or ids have another length than the table, labels fewer than two classes,
-        or the table is not one of the fitted model's.
+        If labels, groups, weights, batches or ids have another length than the table, labels fewer
+        than two classes, or the table is not one of the fitted model's.
+    TypeError
+        If the model is no :class:`VICReg`, or ``random_state`` no integer.
     ImportError
         If UMAP is asked for and not installed.
     KeyboardInterrupt
@@ -142,6 +151,14 @@ def evaluate(
     >>> sorted(card.scores)
     ['pca', 'raw', 'raw unscaled', 'shuffled', 'untrained', 'vicreg']
     """
+    if not isinstance(model, VICReg):
+        raise TypeError(
+            f"model must be a VICReg, fitted or not, however: {type(model).__name__}; of a "
+            "pipeline give its last step, and the table as the steps before leave it"
+        )
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise TypeError(f"random_state must be an integer, however: random_state={random_state!r}")
+    random_state = int(random_state)
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
     if umap:
@@ -153,22 +170,32 @@ def evaluate(
     if n_rows < 2:
         raise ValueError(f"X must have at least two rows to be scored, however: {n_rows}")
     judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
-    batches = None if groups is None else _batches(groups, n_rows, group_name)
+    in_batches = None if batches is None else _batches(batches, n_rows, batch_name)
+    in_groups = None if groups is None else checked_groups(groups, n_rows)
+    weights = None if sample_weight is None else checked_weights(sample_weight, n_rows)
     names = names_of_rows(ids, n_rows)
     columns_at(source, show)
     random = np.random.default_rng(random_state)
-    train, scored = split_rows(n_rows, judged_by, test_size, random_state)
+    train, scored = split_rows(n_rows, judged_by, test_size, random_state, in_groups)
     enough = len(scored) >= FEWEST_TEST_ROWS
     if not enough:
         train = scored = np.arange(n_rows)
+    beside: dict[str, Any] = {}
+    if in_groups is not None:
+        beside["groups"] = in_groups[train]
+    if weights is not None:
+        beside["sample_weight"] = weights[train]
     notes: list[str] = []
     of_table = fingerprint(source)
     seen = not enough
     if fitted:
         seen = model.fitted_on_ == of_table
         notes.append(SEEN if seen else PERHAPS_SEEN)
+        missed = [name for name in model.fitted_with_ if name not in beside]
+        if missed and controls:
+            notes.append(f"controls are fitted without the {' and '.join(missed)} of the model")
     else:
-        model = clone(model)._fit(native(take_rows(source, train)), whole=True)
+        model = clone(model)._fit(native(take_rows(source, train)), whole=True, **beside)
         if not enough:
             notes.append(
                 f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
@@ -201,7 +228,7 @@ def evaluate(
         used,
         at(learnt),
         at(_some(scored, MOST_VIEWED, random)),
-        lambda: take_rows(source, train),
+        lambda: (take_rows(source, train), beside),
         controls=controls,
         random_state=random_state,
     )
@@ -216,7 +243,7 @@ def evaluate(
             enough=enough,
             random_state=random_state,
         )
-        for one in (judged_by, batches)
+        for one in (judged_by, in_batches)
     ]
     n_groups = 0 if judged_by is None else len(np.unique(judged_by.values[scored]))
     if judged_by is None or judged_by.is_number:
@@ -230,7 +257,7 @@ def evaluate(
     clock.lap("scores")
     view = None
     if maps:
-        colours = _colours(judged_by, batches, shown)
+        colours = _colours(judged_by, in_batches, shown)
         colours["cluster of the embedding"] = _clusters_of(shown, scored, clusters["vicreg"])
         if not fitted and enough:
             colours["use of the row"] = np.where(np.isin(shown, train), "fitted", "held out")
@@ -262,8 +289,8 @@ def evaluate(
         model=model,
         notes=[*notes, *model.notes_],
         view=view,
-        batch_name=None if batches is None else group_name,
-        n_batches=0 if batches is None else len(np.unique(batches.values[scored])),
+        batch_name=None if in_batches is None else batch_name,
+        n_batches=0 if in_batches is None else len(np.unique(in_batches.values[scored])),
         facts={
             "versions": _versions(),
             "table": of_table,
@@ -295,9 +322,9 @@ def _is_fitted(model: VICReg) -> bool:
     return True
 
 
-def _batches(groups: object, n_rows: int, name: str) -> Target:
+def _batches(batches: object, n_rows: int, name: str) -> Target:
     """Batches of all rows; a row without one is of a batch of its own kind."""
-    found = Target.of(groups, n_rows, name=name, kind="classes", argument="groups")
+    found = Target.of(batches, n_rows, name=name, kind="classes", argument="batches")
     values = np.where(found.known, found.values, "(missing)")
     return Target(name, values, np.ones(n_rows, dtype=bool))
 

@@ -14,11 +14,23 @@ from vicreg.sources import contents, is_annotated, read
 if TYPE_CHECKING:
     from vicreg.sources import Source
 
-__all__ = ["PairedTable", "read_checked"]
+__all__ = ["PairedTable", "TableHeader", "read_checked"]
 
 
-class PairedTable(BaseEstimator):  # type: ignore[misc]
-    """Names and number of the second table's columns, checked in scikit-learn's own words."""
+class TableHeader(BaseEstimator):  # type: ignore[misc]
+    """Names and number of a table's columns, checked in scikit-learn's own words."""
+
+    def give_to(self, owner: BaseEstimator) -> None:
+        """Let another one remember them in place of its own."""
+        owner.n_features_in_ = self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            owner.feature_names_in_ = self.feature_names_in_
+        elif hasattr(owner, "feature_names_in_"):
+            del owner.feature_names_in_
+
+
+class PairedTable(TableHeader):
+    """That of the second table of a pair, which is saved on its own."""
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -69,8 +69,9 @@ def column_importance(embedder: Embedder, rows: Rows, *, random_state: int = 0) 
     random = np.random.default_rng(random_state)
     chosen = torch.from_numpy(random.permutation(len(rows))[:count])
     base = rows.take(chosen)
-    device = next(embedder.network.parameters()).device
-    at_rest = embed(embedder.network, base.to(device)).double()
+    network, _ = embedder.side()
+    device = next(network.parameters()).device
+    at_rest = embed(network, base.to(device)).double()
     # Twice the variance is the mean squared distance between two rows drawn at random.
     between = 2 * float(at_rest.var(dim=0, unbiased=False).sum())
     moves = np.zeros((n_columns, count))
@@ -81,7 +82,7 @@ def column_importance(embedder: Embedder, rows: Rows, *, random_state: int = 0) 
         part = Rows(
             torch.cat([one.numbers for one in shuffled]), torch.cat([one.codes for one in shuffled])
         )
-        moved = embed(embedder.network, part.to(device)).double().view(len(columns), count, -1)
+        moved = embed(network, part.to(device)).double().view(len(columns), count, -1)
         moves[start : start + len(columns)] = (moved - at_rest).square().sum(dim=2).cpu().numpy()
     moves /= between or 1.0
     errors = moves.std(axis=1) / np.sqrt(count)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicreg.columns import Column
+from vicreg.columns import Column, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Moments"]
 
-#: Numbers below are too small to be squared.
-SMALL = 1e-150
+#: Numbers below are too small to be squared, and beyond too large.
+SMALL, LARGE = 1e-150, 1e150
 
 
 @dataclass
@@ -45,6 +45,15 @@ class Moments:
         weights: NDArray[np.float64] | None = None,
     ) -> Moments:
         """Of a table that comes in blocks, which are asked for twice."""
+        with np.errstate(over="ignore"):  # of numbers that no column is made of
+            return cls._of(parts, weights)
+
+    @classmethod
+    def _of(
+        cls,
+        parts: Callable[[], Iterable[NDArray[np.float64]]],
+        weights: NDArray[np.float64] | None,
+    ) -> Moments:
         rows = 0
         sums: dict[str, Any] = {"count": 0, "total": 0.0, "low": np.inf, "high": -np.inf}
         gaps: Any = False
@@ -89,9 +98,18 @@ class Moments:
         )
 
     def column(self, name: str, position: int, kind: Kind, names: tuple[str, ...]) -> Column | str:
-        """The table's column whose parts these are, with those that vary; or why to drop it."""
+        """The table's column whose parts these are, with those that vary; or why to drop it.
+
+        Raises
+        ------
+        ValueError
+            If it holds a number that is too large to be squared, as for a deviation.
+        """
         if not self.count[0]:
             return "empty"
+        largest = max(self.low[0], self.high[0], key=abs)
+        if abs(largest) > LARGE:
+            raise ValueError(too_large(name, f", which holds {largest:g}"))
         least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
         varying = (self.high - self.low > least).tolist()
         kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)

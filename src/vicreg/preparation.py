@@ -315,6 +315,8 @@ def device_named(name: str) -> torch.device:
     ValueError
         If the name is another than ``"auto"``, ``"cpu"`` or a CUDA device's, or there is no GPU.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"device must be 'auto', 'cpu' or 'cuda', however: device={name!r}")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -157,7 +157,9 @@ def _prepared(card: Card, room: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "importance": [],
         "importance_left": "",
         "pictures": pictures_of(card.pictures),
-        "history_names": [name for name in told["history"] if name not in ("stopped", "best_step")],
+        "history_names": [
+            name for name, values in told["history"].items() if isinstance(values, list)
+        ],
         "tables": _tables(told),
     }
     columns = [told["history"][name] for name in context["history_names"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -58,7 +58,7 @@ class Spaces:
         shown: Index,
         train: Index,
         viewed: Index,
-        fitted_on: Callable[[], Source],
+        fitted_on: Callable[[], tuple[Source, dict[str, Any]]],
         *,
         controls: bool,
         random_state: int,
@@ -78,7 +78,7 @@ class Spaces:
         viewed : ndarray of int
             Positions among them of the rows to make corrupted copies of.
         fitted_on : callable
-            Gives the rows that controls are fitted on.
+            Gives the rows that controls are fitted on, and what a fit is told beside them.
         controls : bool
             Whether to fit the untrained and the shuffled encoder.
         random_state : int
@@ -102,12 +102,14 @@ class Spaces:
         found.rows["pca"] = components.transform(raw)
         found.views["pca"] = np.stack([components.transform(one) for one in raw_copies], axis=1)
         if controls:
-            training_rows = fitted_on()
+            training_rows, beside = fitted_on()
             # The same seed: the same weights at initialisation.
-            untrained = clone(model)._fit(native(training_rows), untrained=True, whole=True)
+            untrained = clone(model)._fit(
+                native(training_rows), untrained=True, whole=True, **beside
+            )
             random = np.random.default_rng(random_state)
             mixed = native(shuffle_columns(training_rows, random))
-            shuffled = clone(model)._fit(mixed, whole=True)
+            shuffled = clone(model)._fit(mixed, whole=True, **beside)
             for name, control in (("untrained", untrained), ("shuffled", shuffled)):
                 found.rows[name] = control.embedder_.embed(part)
                 own = control.embedder_.table.transform(part)
@@ -134,6 +136,6 @@ def _copies(rows: Rows, model: VICReg, viewed: Index, random_state: int) -> list
 
 
 def _embedded(model: VICReg, copies: list[Rows]) -> Matrix:
-    network = model.embedder_.network
+    network, _ = model.embedder_.side()
     device = next(network.parameters()).device
     return np.stack([embed(network, copy.to(device)).cpu().numpy() for copy in copies], axis=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.utils.multiclass import type_of_target
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class Target:
         known = np.array([not _is_missing(value) for value in values.tolist()], dtype=bool)
         present = values[known]
         if kind == "auto":
-            decimal = present.dtype.kind == "f" and len(present) > 0
-            continuous = decimal and type_of_target(present).startswith("continuous")
+            finite = present[np.isfinite(present)] if present.dtype.kind == "f" else present[:0]
+            continuous = len(finite) > 0 and type_of_target(finite).startswith("continuous")
             kind = "number" if continuous else "classes"
         if kind == "number":
             return cls._of_numbers(values, known, name, argument)
@@ -135,9 +135,20 @@ class Target:
 
 
 def split_rows(
-    n_rows: int, target: Target | None, test_size: float, random_state: int
+    n_rows: int,
+    target: Target | None,
+    test_size: float,
+    random_state: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[Index, Index]:
-    """Training and scored rows, in order; by class where every class has two rows."""
+    """Training and scored rows, in order; by class where every class has two rows.
+
+    Of groups (rows,) none is in both, and classes are not looked at.
+    """
+    if groups is not None:
+        by_group = GroupShuffleSplit(1, test_size=test_size, random_state=random_state)
+        train, test = next(by_group.split(groups, groups=groups))
+        return train, test
     strata = None
     if target is not None and not target.is_number:
         counts = np.unique(target.values, return_counts=True)[1]
