@@ -1,17 +1,18 @@
 """How sure a score is: a value with replicates, and the interval that they give.
 
 Nothing is fitted anew. Scores that are sums over rows are weighed anew by a bootstrap of the rows;
-scores of a spectrum are taken again with a tenth of the rows left out. Replicates of two methods
-belong together, so that their difference has a paired interval.
+scores of a spectrum or of pairs of rows are taken again with a tenth of the rows left out.
+Replicates of two methods belong together, so that their difference has a paired interval.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.special import stdtrit
+from sklearn.metrics import adjusted_rand_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,43 +149,23 @@ class Resampling:
         return Estimate(float(1 - np.square(residuals).sum() / whole), 1 - shares)
 
     def agreement(self, one: NDArray[np.intp], other: NDArray[np.intp]) -> Estimate:
-        """The adjusted Rand index of two partitions (rows,), from their tables of counts."""
-        width = int(other.max()) + 1
-        cells = one * width + other
-        used, places = np.unique(cells, return_inverse=True)
-        member = np.zeros((self.n_rows, len(used)), dtype=np.float32)
-        member[np.arange(self.n_rows), places] = 1
-        counts = np.vstack((np.ones((1, self.n_rows), dtype=np.float32), self.weights)) @ member
-        counts = counts.astype(np.float64)
-        found = _rand_index(counts, used // width, used % width)
-        return Estimate(float(found[0]), found[1:])
+        """The adjusted Rand index of two partitions (rows,), by tenths left out.
 
-    def without_tenths(self, measure: Callable[[Matrix], float], values: Matrix) -> Estimate:
+        It counts pairs of rows that are together in both. A bootstrap would draw rows twice, which
+        are together in any partition, and so find agreement where there is none.
+        """
+
+        def measure(both: NDArray[np.intp]) -> float:
+            return float(adjusted_rand_score(both[:, 0], both[:, 1]))
+
+        return self.without_tenths(measure, np.column_stack((one, other)))
+
+    def without_tenths(
+        self, measure: Callable[[NDArray[Any]], float], values: NDArray[Any]
+    ) -> Estimate:
         """Any measure of rows (rows, ...), with each tenth of them left out in turn.
 
         Of fewer than ten rows, with each row left out.
         """
         parts = [measure(values[self.tenths != tenth]) for tenth in np.unique(self.tenths)]
         return Estimate(measure(values), np.array(parts), "jackknife")
-
-
-def _rand_index(counts: Matrix, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Matrix:
-    """Adjusted Rand index of many tables of counts (tables, cells) at once.
-
-    Source: Hubert, Arabie, "Comparing partitions", J. Classification 2 (1985), equation 5.
-    """
-
-    def pairs(values: Matrix) -> Matrix:
-        return values * (values - 1) / 2
-
-    def margin(codes: NDArray[np.intp]) -> Matrix:
-        member = np.eye(int(codes.max()) + 1)[codes]
-        return np.asarray(pairs(counts @ member).sum(axis=1))
-
-    joint = pairs(counts).sum(axis=1)
-    by_row, by_column = margin(rows), margin(columns)
-    expected = by_row * by_column / np.maximum(pairs(counts.sum(axis=1)), 1)
-    possible = (by_row + by_column) / 2
-    scale = possible - expected
-    even = np.abs(scale) < 1e-12
-    return np.asarray(np.where(even, 1.0, (joint - expected) / np.where(even, 1.0, scale)))
