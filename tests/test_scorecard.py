@@ -269,6 +269,19 @@ def test_a_quantity_is_scored_as_scikit_learn_would() -> None:
     assert card.scores["raw"]["10-NN error"] == pytest.approx(wanted, rel=1e-3)
 
 
+def test_a_number_that_one_training_row_has_leaves_out_what_cannot_be_learnt() -> None:
+    _, test = train_test_split(np.arange(500), test_size=0.3, random_state=0)
+    amount = np.full(500, np.nan)
+    amount[test] = 10 + np.random.default_rng(0).normal(size=150)
+    amount[np.setdiff1d(np.arange(500), test)[0]] = 10.3
+    card = evaluate(small(), X, amount, target="number", maps=False, controls=False)
+    assert card.n_scored == 150
+    for of_method in card.scores.values():
+        assert not {"R²", "10-NN error"} & set(of_method)
+    assert card.measures == ("effective rank",)
+    assert "R²" not in card.verdict
+
+
 def test_whole_numbers_are_a_quantity_if_told_so() -> None:
     card = evaluate(small(), X, Y, target="number", maps=False, controls=False)
     assert card.scores["raw"]["R²"] > 0.3

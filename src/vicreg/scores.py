@@ -191,6 +191,8 @@ def _by_classes(
 def _by_number(
     space: Matrix, split: LabelledSplit, scored: Index, rows: Resampling
 ) -> dict[str, Estimate]:
+    if not split.folds:
+        return {}
     truth, linear, near = (
         np.asarray(values[scored], dtype=np.float64)
         for values in (
