@@ -39,6 +39,19 @@ def test_t_sne_places_the_rows_chosen_and_keeps_far_blobs_apart() -> None:
     assert np.isnan(map_silhouette(points, np.zeros(60)))
 
 
+def test_the_silhouette_of_many_points_does_not_depend_on_where_a_table_begins() -> None:
+    # The first 2,000 rows are of two labels far apart; those of the others lie on one another.
+    labels = np.repeat(np.arange(6), 1000)
+    centres = np.array([-50.0, 50.0, 0.0, 0.0, 0.0, 0.0])
+    points = np.random.default_rng(0).normal(size=(6000, 2)) + centres[labels, None]
+    wanted = silhouette_score(points, labels)
+    assert wanted < 0.5
+    assert map_silhouette(points, labels) == pytest.approx(wanted, abs=0.03)
+    points[:1000] = np.nan
+    wanted = silhouette_score(points[1000:], labels[1000:])
+    assert map_silhouette(points, labels) == pytest.approx(wanted, abs=0.03)
+
+
 def test_maps_follow_from_the_seed() -> None:
     one, again = (make_maps({"raw": X}, EVERY_SECOND, random_state=3) for _ in range(2))
     np.testing.assert_array_equal(one["raw"]["t-SNE"], again["raw"]["t-SNE"])

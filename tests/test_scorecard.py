@@ -23,6 +23,7 @@ import vicreg.step
 from vicreg import Scorecard, VICReg, evaluate, load
 from vicreg.evaluation import PERHAPS_SEEN, SEEN
 from vicreg.intervals import Estimate
+from vicreg.scores import cluster_count
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:500], Y[:500]
@@ -150,6 +151,15 @@ def test_without_labels_clusters_are_scored() -> None:
     assert "3 k-means clusters" in card.described
     assert card.view is not None
     assert set(card.view.maps) == {"raw", "pca", "vicreg"}
+
+
+def test_clusters_are_counted_wherever_a_sorted_table_has_them() -> None:
+    centres = 20 * np.eye(6).repeat(600, axis=0)
+    sorted_rows = centres + np.random.default_rng(0).normal(size=centres.shape)
+    assert cluster_count(sorted_rows, 0) == 6
+    card = evaluate(small(steps=2), sorted_rows, test_size=0.8, maps=False, controls=False)
+    assert card.n_scored > 2000
+    assert card.n_groups == 6
 
 
 @pytest.mark.parametrize(

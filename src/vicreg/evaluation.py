@@ -247,7 +247,7 @@ def evaluate(
     ]
     n_groups = 0 if judged_by is None else len(np.unique(judged_by.values[scored]))
     if judged_by is None or judged_by.is_number:
-        n_clusters = cluster_count(spaces.rows["raw"][at(scored)][:2000], random_state)
+        n_clusters = cluster_count(spaces.rows["raw"][at(scored)], random_state)
     else:
         n_clusters = n_groups
     estimates, clusters = score_spaces(

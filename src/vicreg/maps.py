@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+
+from vicreg.metrics import silhouette
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,11 +79,9 @@ def make_maps(
 
 
 def map_silhouette(points: Matrix, labels: NDArray[np.generic]) -> float:
-    """Silhouette of a map's points by label, over the first 2,000 that are placed."""
-    chosen = np.flatnonzero(np.isfinite(points[:, 0]))[:2000]
-    if not 1 < len(np.unique(labels[chosen])) < len(chosen):
-        return float("nan")
-    return float(silhouette_score(points[chosen], labels[chosen]))
+    """Silhouette of a map's points by label, over those that are placed, 2,000 at the most."""
+    placed = np.isfinite(points[:, 0])
+    return silhouette(points[placed], labels[placed])
 
 
 def _plane(rows: Matrix, random_state: int) -> Matrix:
