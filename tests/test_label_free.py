@@ -137,4 +137,13 @@ def test_clusters_agree_as_scikit_learn_says_whatever_the_threads() -> None:
     assert cluster_agreement(rows, rows[:, ::-1], n_clusters=6) > 0.8
     with threadpool_limits(2):
         assert cluster_agreement(rows, other, n_clusters=6) == found
-    assert cluster_agreement(rows[:9], other[:9]) == 1  # one cluster each
+
+
+@pytest.mark.parametrize("n_rows", [2, 9, 19])
+def test_a_single_cluster_is_no_agreement(n_rows: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(n_rows, 4))
+    assert cluster_agreement(rows, rows) == 0
+    twice = np.repeat(np.eye(2), 15, axis=0)
+    assert cluster_agreement(twice, twice) == 1
+    assert cluster_agreement(twice, np.ones((30, 2))) == 0
+    assert cluster_agreement(np.ones((30, 2)), np.ones((30, 2))) == 0

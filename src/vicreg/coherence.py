@@ -119,7 +119,8 @@ def clumpiness(
 
     The adjusted Rand index of the k-means clusters of two random halves, 10 clusters or one for
     every 10 rows, its mean over some halves. At most 1; about 0 where a half's clusters say nothing
-    of the other's: cuts through a cloud that goes on evenly in several directions.
+    of the other's: cuts through a cloud that goes on evenly in several directions. 0 of fewer than
+    20 rows, which are too few for two clusters.
 
     Parameters
     ----------

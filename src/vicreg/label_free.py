@@ -140,7 +140,8 @@ def cluster_agreement(
     Returns
     -------
     float
-        1 for the same clusters, 0 for chance. The same on any number of threads.
+        1 for the same clusters, 0 for chance and where a space has a single cluster, which no two
+        rows could disagree in. The same on any number of threads.
 
     Examples
     --------
@@ -155,8 +156,9 @@ def cluster_agreement(
     with threadpool_limits(1):
         for space in (one, other):
             count = min(n_clusters, len(space) // ROWS_OF_A_CLUSTER, len(np.unique(space, axis=0)))
-            model = KMeans(max(1, count), random_state=random_state)
-            found.append(model.fit_predict(space))
+            if count < 2:
+                return 0.0
+            found.append(KMeans(count, random_state=random_state).fit_predict(space))
     return float(adjusted_rand_score(*found))
 
 
