@@ -52,6 +52,21 @@ def test_parts_of_one_column_stand_for_it_together_and_a_constant_column_comes_l
     assert found[0].tolist() == [0, 3, 1, 2]
 
 
+def test_columns_that_are_constant_in_the_sample_are_not_companions() -> None:
+    numbers = torch.randn(500, 24, generator=generator())
+    numbers[:, 1] += 2 * numbers[:, 0]
+    numbers[:, 4:] = torch.linspace(-0.5, 1.5, 20)
+    # Some of their means are rounded: something is left of a column without its mean.
+    assert (numbers[:, 4:] - numbers[:, 4:].mean(dim=0)).norm(dim=0).max() > 0
+    found = companions(plain(numbers), Layout.plain(24), [], generator())
+    for place in range(4, 24):  # all others in the order in which they are
+        others = [column for column in range(24) if column != place]
+        assert found[place].argsort().tolist() == [place, *others]
+    # Little variation around a mean is variation.
+    numbers[:, 4] = 1 + 1e-3 * numbers[:, 2]
+    assert companions(plain(numbers), Layout.plain(24), [], generator())[2, 4] == 1
+
+
 def test_blocks_of_a_wide_table_are_built_around_some_of_its_columns() -> None:
     numbers = torch.randn(50, 400, generator=generator())
     found = companions(plain(numbers), Layout.plain(400), [], generator())

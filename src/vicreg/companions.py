@@ -21,6 +21,8 @@ __all__ = ["companions", "with_companions"]
 #: Columns that blocks are built around, at the most: what is kept grows with it times the columns.
 MOST_SEEDS = 256
 MOST_ROWS = 1000
+#: What is left of a column without its mean, as a share of the column, that is more than rounding.
+LEAST_NORM = 1e-5
 
 
 def companions(
@@ -63,9 +65,11 @@ def companions(
     columns = dense(rows, cardinalities)
     sizes = torch.tensor(cardinalities, dtype=torch.int64, device=device)
     owners = torch.cat([layout.numbers, layout.codes.repeat_interleave(sizes)])
+    whole = columns.norm(dim=0)
     columns = columns - columns.mean(dim=0)
     norms = columns.norm(dim=0)
-    columns = columns / torch.where(norms > 0, norms, 1.0)
+    varies = norms > LEAST_NORM * whole
+    columns = torch.where(varies, columns / norms, 0.0)
     count = min(layout.n_columns, MOST_SEEDS)
     seeds = torch.arange(layout.n_columns, device=device)
     if count < layout.n_columns:
@@ -77,7 +81,7 @@ def companions(
     together = squares.new_zeros(count, len(owners))
     together.index_add_(0, place[owners[of_seeds]], squares)
     strength = squares.new_zeros(count, layout.n_columns).index_add_(1, owners, together)
-    varying = strength.new_zeros(layout.n_columns).index_add_(0, owners, (norms > 0).to(strength))
+    varying = strength.new_zeros(layout.n_columns).index_add_(0, owners, varies.to(strength))
     strength /= varying.clamp(min=1).sqrt()
     strength[torch.arange(count, device=device), seeds] = torch.inf
     order = strength.argsort(dim=1, descending=True, stable=True)
