@@ -92,6 +92,15 @@ def test_effective_rank_of_known_spectra() -> None:
     assert effective_rank(np.ones((9, 3))) == 0
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 123456.7, 1e15 / 3])
+def test_a_constant_embedding_has_no_rank(constant: float) -> None:
+    matrix = np.full((100, 5), constant)
+    assert effective_rank(matrix) == 0
+    assert effective_rank(matrix.T) == 0
+    matrix[:, 0] += 1e-6 * max(1, constant) * np.arange(100)
+    assert effective_rank(matrix) == pytest.approx(1, abs=1e-3)
+
+
 def test_effective_rank_does_not_see_scale_shift_or_rotation() -> None:
     digits = load_digits().data
     turn = np.linalg.qr(RANDOM.normal(size=(64, 64)))[0]

@@ -209,13 +209,14 @@ def effective_rank(embedding: Matrix) -> float:
     >>> round(effective_rank(np.vstack([np.eye(3), -np.eye(3)])), 3)
     3.0
     """
-    centred = np.asarray(embedding, dtype=np.float64)
-    centred = centred - centred.mean(axis=0)
+    embedding = np.asarray(embedding, dtype=np.float64)
+    centred = embedding - embedding.mean(axis=0)
     # Eigenvalues of the smaller Gram matrix: a tenth of the time of singular values.
     rows, dims = centred.shape
     gram = centred.T @ centred if dims <= rows else centred @ centred.T
     values = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0))
-    if values.size == 0 or values[-1] <= 1e-12:
+    # The mean is rounded: what it leaves of a constant embedding grows with it.
+    if values.size == 0 or values[-1] <= 1e-12 * max(1.0, float(np.linalg.norm(embedding))):
         return 0.0
     shares = values / values.sum()
     shares = shares[shares > 0]
