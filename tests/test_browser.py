@@ -375,3 +375,22 @@ def test_a_hundred_labels_are_colours_in_shapes_and_others(browser: Any, tmp_pat
     page.locator(".legend button").last.click()
     assert count_selected(page) == 89 * 3
     page.close()
+
+
+def test_a_row_has_its_date_to_the_minute(browser: Any, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).normal(size=(40, 2))
+    table = pd.DataFrame(numbers, columns=["a", "b"])
+    table["when"] = pd.Timestamp("2024-05-17 10:31:07") + pd.to_timedelta(np.arange(40), unit="min")
+    model = VICReg(n_components=2, hidden=(4,), projector=(4,), steps=3, random_state=0)
+    card = evaluate(model, table, controls=False, show=["when"])
+    card.to_html(tmp_path / "r.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "r.html").as_uri())
+    page.wait_for_selector("html[data-ready]")
+    for row in (0, 1, 29):
+        page.get_by_label("Find a row").fill(str(row))
+        page.get_by_label("Find a row").press("Enter")
+        assert f"2024-05-17 {10 + (31 + row) // 60}:{(31 + row) % 60:02}" in page.locator(
+            ".detail dl"
+        ).inner_text().split("\n")
+    page.close()

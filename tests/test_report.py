@@ -15,8 +15,11 @@ import pytest
 from sklearn.datasets import load_wine
 
 from vicreg import Scorecard, VICReg, evaluate
-from vicreg.packing import safe_json
+from vicreg.packing import pack_view, safe_json
 from vicreg.report import render_report
+from vicreg.shown_columns import shown_column
+from vicreg.sources import read
+from vicreg.view import View
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 NASTY = "<script>alert('x')</script></script><!-- $x_1$ _ü \u2028"
@@ -143,6 +146,20 @@ def test_the_page_carries_the_rows_as_they_are(parsed: Balance, card: Scorecard)
         original = view.maps[space["key"]]["PCA"]
         scale = np.ptp(original, axis=0).max() / 65_534
         np.testing.assert_allclose(points * scale, original - original.min(axis=0), atol=scale)
+
+
+def test_dates_are_carried_to_the_second_and_numbers_in_half_the_room() -> None:
+    days = pd.Series(pd.to_datetime(["2024-05-17 10:31:07", "2024-05-17 10:32:07", None]))
+    table = pd.DataFrame({"when": days, "number": [1.5, 2.5, 3.5]})
+    source = read(table)
+    columns = [column for place in (0, 1) if (column := shown_column(source, place))]
+    told = pack_view(View(np.arange(3), ["a", "b", "c"], columns=columns), None, 10**6)
+    when, number = json.loads(safe_json(told))["colours"]
+    assert when["date"]
+    found = pd.to_datetime(array(when["values"], "<f8"), unit="s")
+    pd.testing.assert_index_equal(found, pd.DatetimeIndex(days), exact="equiv", check_names=False)
+    assert "date" not in number
+    assert array(number["values"], "<f4").tolist() == [1.5, 2.5, 3.5]
 
 
 def test_repeated_ids_are_noted(page: str) -> None:

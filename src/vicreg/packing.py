@@ -1,4 +1,4 @@
-"""What a page carries of a view: coordinates of 16 bits, numbers of 32, text once."""
+"""What a page carries of a view: coordinates of 16 bits, numbers of 32 (dates 64), text once."""
 
 from __future__ import annotations
 
@@ -96,17 +96,14 @@ def _column(column: ShownColumn) -> dict[str, Any]:
     if isinstance(column.values, list):
         texts = np.array(["" if text is None else text for text in column.values], dtype=object)
         return _colour(column.name, texts.astype(str))
-    told = _colour(column.name, column.values)
-    return {**told, "date": True} if column.is_date else told
+    if column.is_date:  # of seconds since 1970, 32 bits hold no more than every second minute
+        return _number(column.name, column.values, "<f8") | {"date": True}
+    return _colour(column.name, column.values)
 
 
 def _colour(name: str, values: NDArray[np.generic]) -> dict[str, Any]:
     if values.dtype.kind == "f":
-        return {
-            "name": _cut(name),
-            "kind": "number",
-            "values": _base64(values.astype("<f4")),
-        }
+        return _number(name, values, "<f4")
     names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) > MOST_TEXTS:
         kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_TEXTS - 1])
@@ -119,6 +116,10 @@ def _colour(name: str, values: NDArray[np.generic]) -> dict[str, Any]:
         "names": [_cut(str(one)) for one in names],
         "codes": _base64(codes.astype("<u2")),
     }
+
+
+def _number(name: str, values: NDArray[np.generic], dtype: str) -> dict[str, Any]:
+    return {"name": _cut(name), "kind": "number", "values": _base64(values.astype(dtype))}
 
 
 def _base64(values: NDArray[Any]) -> str:

@@ -65,7 +65,8 @@ class Colour {
   constructor(told) {
     Object.assign(this, told);
     this.isNumber = told.kind === "number";
-    if (this.isNumber) this.values = new Float32Array(bytesOf(told.values));
+    // Seconds since 1970 need 64 bits.
+    if (this.isNumber) this.values = new (told.date ? Float64Array : Float32Array)(bytesOf(told.values));
     else this.codes = new Uint16Array(bytesOf(told.codes));
   }
 
