@@ -18,6 +18,7 @@ from vicreg import VICReg
 from vicreg.config import Config
 from vicreg.details import FEW_DIMENSIONS, OF_WAVES, WIDTH, fit_details
 from vicreg.networks import Encoder, JointEmbedding, Rows, projector
+from vicreg.spectrum import shape_spectrum
 
 CARDINALITIES = [4, 3]
 
@@ -161,6 +162,47 @@ def test_details_have_the_deviation_asked_for_and_no_mean(scale: float) -> None:
     ratio = (details.var(dim=0).sum() / learnt.var(dim=0).sum()).sqrt()
     assert ratio.item() == pytest.approx(scale, rel=1e-4)
     assert details.mean(dim=0).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("waves", [0, 9])
+@pytest.mark.parametrize("hidden", [8, 0])
+def test_the_mean_of_two_encoders_has_the_deviation_asked_for(hidden: int, waves: int) -> None:
+    rows = rows_of(300, 6, CARDINALITIES)
+    torch.manual_seed(0)
+    encoders = [
+        Encoder(6, CARDINALITIES, hidden=[hidden] if hidden else [], n_components=5,
+                n_neighbourhood=2, n_details=30, n_waves=waves, shaped=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    network = JointEmbedding(encoders, [projector(5, [7]) for _ in range(2)])
+    shape_spectrum(network, rows, 1.0)
+    generator = torch.Generator().manual_seed(1)
+    fit_details(network, rows, CARDINALITIES, scale=0.1, generator=generator)
+    embedding = network.embed(rows).detach()
+    learnt, details = embedding[:, :5], embedding[:, 7:]
+    ratio = (details.var(dim=0).sum() / learnt.var(dim=0).sum()).sqrt()
+    assert ratio.item() == pytest.approx(0.1, rel=1e-4)
+    assert details.mean(dim=0).abs().max() < 1e-5
+    # Of one as of the other: neither branch is the better one.
+    own = [encoder.embed(rows).detach() for encoder in encoders]
+    sizes = [(one[:, 7:].var(dim=0).sum() / one[:, :5].var(dim=0).sum()).sqrt() for one in own]
+    assert sizes[0].item() == pytest.approx(sizes[1].item(), rel=1e-4)
+    constant = rows.take(torch.zeros(20, dtype=torch.int64))
+    fit_details(network, constant, CARDINALITIES, scale=0.1, generator=generator)
+    assert network.embed(constant)[:, 7:].abs().max() < 1e-6
+
+
+def test_separate_networks_have_details_as_large_as_shared_ones() -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(300, 2)) @ random.normal(size=(2, 10))
+    X += 0.1 * random.normal(size=(300, 10))
+    for shared in (True, False):
+        model = VICReg(32, hidden=(32,), projector=(32,), steps=20, detail_share=0.3,
+                       validation_fraction=0.0, shared_weights=shared, random_state=0)  # fmt: skip
+        Z = model.fit(X).transform(X)
+        n_learnt, n_details = model.embedder_.config.n_learnt, model.embedder_.config.n_details
+        learnt, details = Z[:, :n_learnt].var(axis=0).sum(), Z[:, -n_details:].var(axis=0).sum()
+        assert np.sqrt(details / learnt) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_the_row_can_be_read_from_its_details() -> None:

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from vicreg.neighbours import dense
-from vicreg.networks import TableLinear
+from vicreg.networks import Encoder, TableLinear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vicreg.networks import Encoder, JointEmbedding, Rows
+    from vicreg.networks import JointEmbedding, Rows
 
 __all__ = ["fit_details", "joint_moments"]
 
@@ -41,6 +41,8 @@ OF_WAVES = 1.5
 FEW_DIMENSIONS = 256
 #: Least share of the largest variance that a principal direction must have, to be one.
 LEAST_VARIANCE = 1e-9
+#: Least deviation that the mean of several details has, in units of what is wanted, if any varies.
+LEAST_DEVIATION = 1e-6
 
 
 @torch.no_grad()
@@ -86,6 +88,8 @@ def fit_details(
     network.eval()
     for encoder in network.encoders:
         _fit(encoder, rows, cardinalities, scale, power, generator)  # type: ignore[arg-type]
+    if len(network.encoders) > 1:
+        _fit_mean(network, rows, scale)
 
 
 def _fit(
@@ -141,6 +145,30 @@ def _fit(
         layer.weight.copy_(matrix.T)
     assert details.of_row.bias is not None
     details.of_row.bias.copy_(-centre)
+
+
+def _fit_mean(network: JointEmbedding, rows: Rows, scale: float) -> None:
+    """Give the mean of several encoders' details their deviation.
+
+    Each has it, but they are rotated apart, so that their mean has less.
+    """
+    details = [encoder.details for encoder in network.encoders if isinstance(encoder, Encoder)]
+    n_details = 0 if details[0] is None else len(details[0].of_row.weight)
+    if not n_details:
+        return
+    embedding = network.embed(rows)
+    n_learnt = network.learnt(rows).shape[1]
+    _, of_learnt = joint_moments(embedding[:, :n_learnt])
+    _, of_details = joint_moments(embedding[:, -n_details:])
+    wanted = scale * of_learnt
+    if not of_details > LEAST_DEVIATION * wanted:  # nothing varies: rounding stays small
+        return
+    factor = wanted / of_details
+    for one in details:
+        assert one is not None
+        layers = [one.of_row, one.of_hidden, one.of_waves]
+        for parameter in [p for layer in layers if layer is not None for p in layer.parameters()]:
+            parameter.mul_(factor)
 
 
 def _draw_waves(phases: nn.Linear, learnt: Tensor, generator: torch.Generator) -> None:
