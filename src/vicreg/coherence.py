@@ -9,6 +9,8 @@ directions matter, and whether rows fall into clusters at all. What follows from
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 import torch
@@ -72,7 +74,7 @@ def coherence(
     True
     """
     halves = _halves(rows, layout, cardinalities, generator, REPEATS)
-    return _mean(_told(known, asked, generator) for known, asked in halves)
+    return _mean(starmap(partial(_told, generator=generator), halves))
 
 
 def fineness(
@@ -109,7 +111,7 @@ def fineness(
     True
     """
     halves = _halves(rows, layout, cardinalities, generator, FEWER_REPEATS)
-    return _mean(_finer(known, asked, generator) for known, asked in halves)
+    return _mean(starmap(partial(_finer, generator=generator), halves))
 
 
 def clumpiness(
@@ -150,7 +152,7 @@ def clumpiness(
         points = one.cpu().numpy(), other.cpu().numpy()
         return cluster_agreement(*points, random_state=int(seed))
 
-    return _mean(agreement(one, other) for one, other in halves)
+    return _mean(starmap(agreement, halves))
 
 
 def _finer(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:
@@ -170,8 +172,8 @@ def _told(known: Tensor, asked: Tensor, generator: torch.Generator) -> float:
     told = torch.zeros_like(asked)
     for others in near.T:  # one by one: all at once would take ten tables of memory
         told += asked[others]
-    error = (told / near.shape[1] - asked).square().sum()
-    variance = (asked - asked.mean(dim=0)).square().sum()
+    error = told.div_(near.shape[1]).sub_(asked).square_().sum()
+    variance = torch.sub(asked, asked.mean(dim=0), out=told).square_().sum()
     return float(1 - error / variance) if variance > 0 else 0.0
 
 
@@ -183,7 +185,8 @@ def _whitened(space: Tensor) -> tuple[Tensor, Tensor]:
     if width <= n_rows:
         variances, directions = torch.linalg.eigh(centred.T @ centred)
     else:
-        variances, directions = torch.linalg.eigh(centred @ centred.T)
+        centred = centred @ centred.T  # a wide one itself is in the way, and not asked for again
+        variances, directions = torch.linalg.eigh(centred)
     kept = variances > LEAST_VARIANCE * variances[-1:]
     variances, components = variances[kept], directions[:, kept]
     if width <= n_rows:
@@ -200,16 +203,17 @@ def _halves(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Halves of a table's columns drawn at random, and the others, with codes as columns.
 
-    Of at most 1,000 rows; none where there is a single column.
+    Of at most 1,000 rows; none where there is a single column. Take them with ``starmap``, which
+    lets go of a pair before the next one is made; a loop's names would hold on to it.
     """
     rows = rows.sample(MOST_ROWS, generator)
     for _ in range(repeats if layout.n_columns > 1 else 0):
         column = torch.randperm(layout.n_columns, device=rows.numbers.device, generator=generator)
         first = column < layout.n_columns // 2
-        one, other = (
-            dense(*_half(rows, layout, cardinalities, chosen)) for chosen in (first, ~first)
+        yield (
+            dense(*_half(rows, layout, cardinalities, first)),
+            dense(*_half(rows, layout, cardinalities, ~first)),
         )
-        yield one, other
 
 
 def _mean(found: Iterable[float]) -> float:

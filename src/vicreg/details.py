@@ -121,13 +121,9 @@ def _fit(
         (mean, deviation / share)
         for (mean, deviation), share in zip(map(joint_moments, parts), shares, strict=True)
     ]
-    joint = torch.cat(
-        [
-            (part.double() - mean) / deviation
-            for part, (mean, deviation) in zip(parts, moments, strict=True)
-        ],
-        dim=1,
-    )
+    del hidden
+    joint = _joint(parts, moments)
+    del parts  # what follows takes more than what is behind
     turned = _turned_components(joint, len(details.of_row.weight), power, generator)
     _, of_learnt = joint_moments(encoder.shaped(learnt))
     _, of_turned = joint_moments(joint @ turned)
@@ -169,6 +165,17 @@ def _fit_mean(network: JointEmbedding, rows: Rows, scale: float) -> None:
         layers = [one.of_row, one.of_hidden, one.of_waves]
         for parameter in [p for layer in layers if layer is not None for p in layer.parameters()]:
             parameter.mul_(factor)
+
+
+def _joint(parts: list[Tensor], moments: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """All parts beside each other in float64, in units of their moments; filled in place."""
+    widths = [part.shape[1] for part in parts]
+    joint = torch.empty(len(parts[0]), sum(widths), dtype=torch.float64, device=parts[0].device)
+    for place, part, (mean, deviation) in zip(
+        torch.split(joint, widths, dim=1), parts, moments, strict=True
+    ):
+        place.copy_(part).sub_(mean).div_(deviation)
+    return joint
 
 
 def _draw_waves(phases: nn.Linear, learnt: Tensor, generator: torch.Generator) -> None:
@@ -216,8 +223,9 @@ def _turned_components(
     kept = found > LEAST_VARIANCE * found[:1]
     found, directions = found[kept], directions[:, kept]
     if is_wide:
-        directions = joint.T @ directions / found.sqrt()
-    directions = directions * (found / found[:1]) ** ((power - 1) / 2)
+        directions = joint.T @ directions
+        directions /= found.sqrt()
+    directions *= (found / found[:1]) ** ((power - 1) / 2)
     normal = torch.randn(count, count, generator=generator, device=generator.device)
     rotation, _ = torch.linalg.qr(normal.double())
     turned: Tensor = directions @ rotation[: directions.shape[1]]

@@ -54,23 +54,32 @@ def near_rows(
     if n_rows > MOST_CANDIDATES:
         order = torch.randperm(n_rows, device=device, generator=generator)
         chosen = order[:MOST_CANDIDATES].sort().values
-    candidates = dense(rows.take(chosen), cardinalities)
+    everything = len(chosen) == n_rows
+    candidates = dense(rows if everything else rows.take(chosen), cardinalities)
     squares = candidates.square().sum(dim=1)
     count = min(count, len(chosen) - 1)
-    found = []
-    for start in range(0, n_rows, BLOCK):
+
+    def nearest(start: int) -> Tensor:  # a function: a block's distances are gone before the next's
         here = torch.arange(start, min(start + BLOCK, n_rows), device=device)
+        if everything:
+            block = candidates[start : start + BLOCK]
+        else:
+            block = dense(rows.take(here), cardinalities)
         # The row's own square is the same for all candidates.
-        distances = torch.addmm(
-            squares, dense(rows.take(here), cardinalities), candidates.T, alpha=-2
-        )
+        distances = torch.addmm(squares, block, candidates.T, alpha=-2)
         distances.masked_fill_(here.unsqueeze(1) == chosen, torch.inf)
-        found.append(chosen[distances.topk(count, largest=False).indices])
-    return torch.cat(found)
+        return chosen[distances.topk(count, largest=False).indices]
+
+    return torch.cat([nearest(start) for start in range(0, n_rows, BLOCK)])
 
 
 def dense(rows: Rows, cardinalities: Sequence[int]) -> Tensor:
-    """Numbers beside one-hot codes (n, p + the sum of the cardinalities)."""
+    """Numbers beside one-hot codes (n, p + the sum of the cardinalities).
+
+    Where there are no codes these are the rows' own numbers, and no copy.
+    """
+    if not cardinalities:
+        return rows.numbers
     one_hot = [
         F.one_hot(rows.codes[:, place].long(), cardinality).to(rows.numbers.dtype)
         for place, cardinality in enumerate(cardinalities)
