@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
+from vicreg.coherence import MOST_ROWS as MOST_OF_RULES
 from vicreg.companions import MOST_SEEDS
 from vicreg.embedder import MOST_ROWS
 from vicreg.inference import BLOCK
 from vicreg.neighbourhoods import MOST_NEAR, NEAREST, OTHERS, PAIRS
 from vicreg.neighbours import BLOCK as NEAR_BLOCK
+from vicreg.neighbours import MOST_CANDIDATES
 from vicreg.networks import NEIGHBOURHOOD_WIDTH
 from vicreg.precision import bfloat16_pays
 from vicreg.preparation import build_network, held_out_rows
@@ -19,6 +22,7 @@ from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
 
 if TYPE_CHECKING:
     from vicreg.config import Config
+    from vicreg.networks import JointEmbedding
     from vicreg.table import TableEncoder
 
 __all__ = ["MemoryEstimate", "estimate_memory"]
@@ -31,32 +35,39 @@ FIXED = 5 * 2**20
 class MemoryEstimate:
     """Bytes beyond the process and the source, at the peak of a fit and of an embedding.
 
-    ``table`` is the encoded table; ``views`` what batches, donors and held-out rows hold of it;
-    ``parameters`` weights, gradients, the optimiser's two moments, the best weights and casts;
-    ``activations`` what a step keeps for its gradient; ``neighbourhoods`` and ``details`` what the
-    one is trained on, and the principal components of the other are taken of, after training.
+    ``table`` is the encoded table, which is there throughout; the others come one after the other:
+    ``encoding`` a block of the source; ``rules`` halves of the columns, from which it is found out
+    what "auto" stands for; ``views`` what batches, donors and held-out rows hold of the table,
+    ``parameters`` weights, gradients, the optimiser's two moments, the best weights and casts,
+    ``activations`` what a step keeps for its gradient, these three at once; then, beside the
+    network, ``neighbourhoods`` and ``details`` what the one is trained on, and the principal
+    components of the other are taken of.
     """
 
     table: int
+    encoding: int
+    rules: int
     views: int
     parameters: int
     activations: int
     neighbourhoods: int
     details: int
-    encoding: int
     transform: int
 
     @property
-    def fit(self) -> int:
-        """Peak of a fit: the table is encoded first, the network is trained afterwards.
+    def training(self) -> int:
+        """What training takes beside the table."""
+        return self.views + self.parameters + self.activations
 
-        Measured: of what the one frees, the other finds some three quarters to use again.
+    @property
+    def fit(self) -> int:
+        """Peak of a fit: the phases follow each other, so the largest of them makes it.
+
+        Measured: of what one phase frees, another finds some three quarters to use again.
         """
-        training = max(
-            self.views + self.parameters + self.activations, self.neighbourhoods, self.details
-        )
-        smaller, larger = sorted((self.encoding, training))
-        return self.table + larger + smaller // 4 + FIXED
+        phases = self.encoding, self.rules, self.training, self.neighbourhoods, self.details
+        *_, second, largest = sorted(phases)
+        return self.table + largest + second // 4 + FIXED
 
 
 def estimate_memory(
@@ -86,76 +97,200 @@ def estimate_memory(
     >>> estimate.table // 10**6
     240
     """
-    row = 4 * (table.n_numbers + len(table.cardinalities))
-    batch = min(config.batch_size, n_rows)
     with torch.device("meta"):
         network = build_network(table, config, seed=0)
-    work = 2 * batch * network.largest_layer
-    narrow = 2 if bfloat16_pays(torch.device("cpu"), work) else 4
+    sizes = _Sizes(n_rows, table, config, network, FRAME_BLOCK if frame else ARRAY_BLOCK)
+    return MemoryEstimate(
+        table=n_rows * sizes.row,
+        encoding=sizes.in_block * 8 * 3,  # float64, and two steps towards its moments
+        rules=_rules(sizes) + _partners(sizes),
+        views=_views(sizes),
+        parameters=_parameters(sizes),
+        activations=_activations(sizes),
+        neighbourhoods=_neighbourhoods(sizes),
+        details=_details(sizes),
+        transform=_transform(sizes),
+    )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What the phases' sizes are made of; ``block`` is the entries of a block of the source."""
+
+    n_rows: int
+    table: TableEncoder
+    config: Config
+    network: JointEmbedding  # on the meta device: it has shapes and takes nothing
+    block: int
+
+    @cached_property
+    def row(self) -> int:
+        """Bytes of an encoded row."""
+        return 4 * (self.table.n_numbers + len(self.table.cardinalities))
+
+    @cached_property
+    def dims(self) -> int:
+        """Numbers of a row, and codes as columns."""
+        return self.table.n_numbers + sum(self.table.cardinalities)
+
+    @cached_property
+    def batch(self) -> int:
+        return min(self.config.batch_size, self.n_rows)
+
+    @cached_property
+    def narrow(self) -> int:
+        """Bytes of a number in the networks' products."""
+        work = 2 * self.batch * self.network.largest_layer
+        return 2 if bfloat16_pays(torch.device("cpu"), work) else 4
+
+    @cached_property
+    def of_encoder(self) -> list[int]:
+        """Widths of the encoder's layers."""
+        return [*self.config.hidden, self.config.n_learnt]
+
+    @cached_property
+    def n_weights(self) -> int:
+        return sum(one.numel() for one in self.network.parameters() if one.requires_grad)
+
+    @cached_property
+    def n_set(self) -> int:
+        """Parameters that no gradient trains."""
+        return sum(one.numel() for one in self.network.parameters() if not one.requires_grad)
+
+    @cached_property
+    def in_block(self) -> int:
+        """Entries of a block of the source."""
+        return min(self.block, max(self.n_rows, BLOCK) * self.row // 4)
+
+
+def _rules(sizes: _Sizes) -> int:
+    """Two halves of the columns of some rows, and what is worked out from them."""
+    config = sizes.config
+    values = config.sides, config.spectrum, config.neighbourhood_scale, config.detail_power
+    if "auto" not in values or sizes.table.depth is not None:
+        return 0
+    n_rows = min(sizes.n_rows, MOST_OF_RULES)
+    whole = 4 * n_rows * sizes.dims
+    sample = whole if sizes.n_rows > n_rows else 0
+    # Of one half, twice: what neighbours tell and a neighbour's values, or k-means' copies.
+    on_halves = max(whole, 5 * n_rows**2)  # distances, and which are a row's own
+    if config.spectrum == "auto":
+        width = sizes.dims / 2
+        centred = int(8 * n_rows * width)
+        on_halves = max(
+            on_halves,
+            centred + centred // 2,  # in float64, with what it was made of
+            _decomposition(min(n_rows, width)) + (centred if width <= n_rows else 0),
+        )
+    return sample + whole + on_halves  # both halves are a whole
+
+
+def _partners(sizes: _Sizes) -> int:
+    """Near rows that second views are made of: candidates, their squares, a block's distances."""
+    count = sizes.config.neighbours
+    n_candidates = min(sizes.n_rows, MOST_CANDIDATES)
+    candidates = 4 * n_candidates * sizes.dims
+    return (
+        count * sizes.n_rows * 8 + 2 * candidates + _distances(sizes.n_rows, n_candidates)
+        if count
+        else 0
+    )
+
+
+def _views(sizes: _Sizes) -> int:
+    config, batch, row, narrow = sizes.config, sizes.batch, sizes.row, sizes.narrow
+    table, n_columns = sizes.table, len(sizes.table.columns)
     # Views are made in bfloat16 where nothing is computed with them.
     of_views = 4 if table.depth is not None or config.noise > 0 else narrow
-    n_weights = sum(one.numel() for one in network.parameters() if one.requires_grad)
-    n_set = sum(one.numel() for one in network.parameters() if not one.requires_grad)
-    n_encoder = sum(one.numel() for one in network.encoders.parameters())
-    branches = len(network.encoders)
+    places = 8 * 2 * batch * n_columns  # where the first donors come from
+    # Places of companions of each column, and of each row of the views, and what is less than that.
+    blocks = (min(MOST_SEEDS, n_columns) * 4 + 2 * batch * 6) * n_columns
+    # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
+    thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
+    held_out = held_out_rows(sizes.n_rows, config) or min(sizes.n_rows, 1000)
+    return (
+        4 * batch * (row // 4) * of_views
+        + places
+        + (blocks if config.block_share else 0)
+        + thinned
+        + 2 * held_out * row
+        + 2 * batch * (row // 4) * narrow
+    )
 
-    widths = [*config.hidden, config.n_learnt, *config.projector]
+
+def _parameters(sizes: _Sizes) -> int:
+    # Values, two moments, gradients layer by layer and joined, and room for one of these.
+    of_weight = 4 * 6 + (sizes.narrow if sizes.narrow < 4 else 0)
+    return sizes.n_weights * of_weight + sizes.n_set * 4 * 2
+
+
+def _activations(sizes: _Sizes) -> int:
+    config, batch, narrow = sizes.config, sizes.batch, sizes.narrow
+    widths = [*sizes.of_encoder, *config.projector]
     hidden = [*config.hidden, *config.projector[:-1]]
     # Kept for the gradient: every layer's input; what normalisation reads and what ReLU writes.
     kept = sum(widths) + sum(hidden) * (2 if config.batch_norm else 1)
     dims = widths[-1]
     of_loss = 2 * batch * dims * 4 * 3 + min(batch, dims) ** 2 * 4
     largest = 2 * batch * max(widths) * narrow * 2  # a gradient and the one before it
-    held_out = held_out_rows(n_rows, config) or min(n_rows, 1000)
-    entries = FRAME_BLOCK if frame else ARRAY_BLOCK
-    in_block = min(entries, max(n_rows, BLOCK) * row // 4)
-    rows_of_block = min(n_rows, max(BLOCK, entries * 4 // max(1, row)))
-    of_encoder = widths[: len(config.hidden) + 1]
-    of_details = table.n_numbers + sum(table.cardinalities) + sum(config.hidden[-1:])
-    of_details += config.detail_waves
-    places = 8 * 2 * batch * len(table.columns)  # where the first donors come from
-    # Places of companions of each column, and of each row of the views, and what is less than that.
-    blocks = (min(MOST_SEEDS, len(table.columns)) * 4 + 2 * batch * 6) * len(table.columns)
-    # Thinning takes half of the rows' counts apart: twice as floats, their coins and comparisons.
-    thinned = 0 if table.depth is None else 20 * batch * table.n_numbers
+    return 2 * batch * kept * narrow + of_loss + largest
+
+
+def _after_training(sizes: _Sizes) -> int:
+    """The network, and the sample of rows that what follows training is worked out from."""
+    sample = MOST_ROWS * sizes.row if sizes.n_rows > MOST_ROWS else 0
+    return 4 * (sizes.n_weights + sizes.n_set) + sample
+
+
+def _neighbourhoods(sizes: _Sizes) -> int:
+    config = sizes.config
+    if not config.n_neighbourhood:
+        return 0
+    n_near = min(sizes.n_rows, MOST_NEAR)
+    rows = n_near * sizes.row if sizes.n_rows > MOST_NEAR else 0
     # The rows' components, their neighbours, and of a block of them the distances; then a step.
-    n_near = min(n_rows, MOST_NEAR)
-    neighbourhoods = (
-        n_near * ((sum(of_encoder) + 2 * config.n_learnt) * 4 + NEAREST * 8)
-        + max(
-            min(n_near, NEAR_BLOCK) * n_near * 5,
-            PAIRS
-            * (
-                2 * (config.n_learnt + 4 * NEIGHBOURHOOD_WIDTH)
-                + OTHERS * 4 * config.n_neighbourhood
-            )
-            * 4,
-        )
-        if config.n_neighbourhood
-        else 0
+    components = n_near * ((sum(sizes.of_encoder) + 2 * config.n_learnt) * 4 + NEAREST * 8)
+    of_pair = 2 * (config.n_learnt + 4 * NEIGHBOURHOOD_WIDTH) + OTHERS * 4 * config.n_neighbourhood
+    step = PAIRS * of_pair * 4
+    return _after_training(sizes) + rows + components + max(_distances(n_near, n_near), step)
+
+
+def _details(sizes: _Sizes) -> int:
+    config = sizes.config
+    if not config.n_details:
+        return 0
+    n_rows = min(sizes.n_rows, MOST_ROWS)
+    joint = sizes.dims + sum(config.hidden[-1:]) + config.detail_waves
+    whole = 8 * n_rows * joint
+    decomposed = min(n_rows, joint)
+    turned = 8 * joint * min(config.n_details, decomposed)
+    return _after_training(sizes) + max(
+        whole + whole // 2,  # all parts in float64, beside what they are made of
+        whole + _decomposition(decomposed),
+        whole + 2 * turned,  # directions, before and after their rotation
     )
-    return MemoryEstimate(
-        table=n_rows * row,
-        views=4 * batch * (row // 4) * of_views
-        + places
-        + (blocks if config.block_share else 0)
-        + thinned
-        + 2 * held_out * row
-        + 2 * batch * (row // 4) * narrow,
-        # Values, two moments, gradients layer by layer and joined, and room for one of these.
-        parameters=n_weights * (4 * 6 + (narrow if narrow < 4 else 0)) + n_set * 4 * 2,
-        activations=2 * batch * kept * narrow + of_loss + largest,
-        neighbourhoods=neighbourhoods,
-        details=n_set * 8 * 2 + min(n_rows, MOST_ROWS) * of_details * 8 * 2
-        if config.n_details
-        else 0,
-        encoding=in_block * 8 * 3,  # float64, and two steps towards its moments
-        transform=n_rows * config.n_components * 4
+
+
+def _distances(n_rows: int, n_candidates: int) -> int:
+    """Distances of a block of rows, and which of them are a row's own."""
+    return min(n_rows, NEAR_BLOCK) * n_candidates * 5
+
+
+def _decomposition(width: float) -> int:
+    """A square matrix in float64, its eigenvectors, and LAPACK's room (syevd: two more of it)."""
+    return int(8 * 4 * width**2)
+
+
+def _transform(sizes: _Sizes) -> int:
+    config, row = sizes.config, sizes.row
+    n_encoder = sum(one.numel() for one in sizes.network.encoders.parameters())
+    rows_of_block = min(sizes.n_rows, max(BLOCK, sizes.block * 4 // max(1, row)))
+    widths = sum(sizes.of_encoder) + config.n_neighbourhood + config.n_details
+    return (
+        sizes.n_rows * config.n_components * 4
         + n_encoder * 4  # a copy without normalisation
-        + in_block * 9  # float64, and which are missing
+        + sizes.in_block * 9  # float64, and which are missing
         + rows_of_block * (row + config.n_components * 4)
         + BLOCK * row
-        + BLOCK
-        * (sum(of_encoder) + config.n_neighbourhood + config.n_details + config.detail_waves)
-        * (4 * 2 * branches),
+        + BLOCK * (widths + config.detail_waves) * (4 * 2 * len(sizes.network.encoders))
     )
