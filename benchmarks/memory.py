@@ -4,7 +4,8 @@
 
 Every shape in a process of its own: the peak of resident memory during ``fit`` and ``transform``
 beyond what the process, its libraries (warmed up) and the input took before. The input is an array,
-and, as on the command line, an Arrow table, which is encoded in larger blocks.
+and, as on the command line, an Arrow table, which is encoded in larger blocks. It is noise, whose
+columns tell nothing of each other, or coherent: there the rules look further.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,18 +23,55 @@ import torch
 
 from timing import machine
 from vicreg import VICReg
+from vicreg.config import Config
 from vicreg.memory import estimate_memory
 
-#: Rows, columns, encoder widths, projector widths, batch.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+class Shape(NamedTuple):
+    """A table's rows and columns, what its columns hold, and what is not the default."""
+
+    rows: int
+    columns: int
+    holds: Literal["noise", "coherent"]
+    settings: dict[str, Any]
+
+    def __str__(self) -> str:
+        told = "; ".join(f"{name} {value}" for name, value in self.settings.items())
+        return f"{self.rows}x{self.columns} {self.holds}; {told or 'default'}"
+
+
+def _of(*hidden: int, width: int, projector: int, batch: int = 256) -> dict[str, Any]:
+    return {
+        "n_components": width,
+        "hidden": hidden,
+        "projector": (projector,) * 3,
+        "batch_size": batch,
+    }
+
+
 SHAPES = [
-    (2_000, 30, (128, 32), (128,) * 3, 256),
-    (20_000, 60, (256, 128), (256,) * 3, 256),
-    (100_000, 60, (256, 128), (256,) * 3, 256),
-    (400_000, 60, (256, 128), (256,) * 3, 256),
-    (5_000, 1000, (512, 64), (512,) * 3, 512),
-    (20_000, 1000, (512, 64), (512,) * 3, 512),
-    (5_000, 2000, (1024, 128), (2048,) * 3, 256),
+    Shape(2_000, 30, "noise", _of(128, width=32, projector=128)),
+    Shape(20_000, 60, "noise", _of(256, width=128, projector=256)),
+    Shape(100_000, 60, "noise", _of(256, width=128, projector=256)),
+    Shape(400_000, 60, "noise", _of(256, width=128, projector=256)),
+    Shape(5_000, 1000, "noise", _of(512, width=64, projector=512, batch=512)),
+    Shape(20_000, 1000, "noise", _of(512, width=64, projector=512, batch=512)),
+    Shape(5_000, 2000, "noise", _of(1024, width=128, projector=2048)),
+    Shape(3_000, 300, "noise", {}),
+    Shape(3_000, 300, "coherent", {}),
+    Shape(10_000, 100, "noise", {}),
+    Shape(10_000, 100, "coherent", {}),
+    Shape(1_500, 6000, "noise", {}),
+    Shape(1_500, 6000, "coherent", {}),
+    Shape(1_500, 6000, "coherent", {"n_components": 64, "hidden": (32,), "projector": (64,)}),
 ]
+#: What a coherent table's columns are mixed from, beside noise of a deviation of 1.
+DIRECTIONS = 10
 
 
 def status(name: str) -> int:
@@ -50,28 +88,33 @@ def forget_peak() -> int:
     return status("VmRSS")
 
 
+def columns_of(shape: Shape, random: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """The columns one by one: no second table beside the one that they make."""
+    directions = random.normal(size=(shape.rows, DIRECTIONS)).astype(np.float32)
+    for _ in range(shape.columns):
+        column = random.normal(size=shape.rows).astype(np.float32)
+        if shape.holds == "coherent":
+            column += directions @ random.normal(size=DIRECTIONS).astype(np.float32)
+        yield column
+
+
 def measure(place: int, what: str, kind: str) -> tuple[int, int]:
     """Measured and predicted bytes of a fit, or of an embedding in a process without a fit."""
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
-    # Small: what a larger fit would leave free, the one that is measured would find.
+    # Small: what a larger fit would leave free, the one that is measured would find. Coherent, so
+    # that every rule has been asked.
     small = VICReg(20, hidden=(8,), projector=(8,), detail_share=0.2, steps=3, n_threads=1)
-    small.fit_transform(random.normal(size=(600, 5)).astype(np.float32))
-    rows, columns, (*hidden, width), projector, batch = SHAPES[place]
+    small.fit_transform(np.column_stack(list(columns_of(Shape(600, 30, "coherent", {}), random))))
+    shape = SHAPES[place]
     X: Any
     if kind == "frame":  # column by column: no array beside it
-        X = pa.table({f"x{i}": random.normal(size=rows).astype("f4") for i in range(columns)})
+        X = pa.table({f"x{i}": column for i, column in enumerate(columns_of(shape, random))})
     else:
-        X = random.normal(size=(rows, columns)).astype(np.float32)
-    model = VICReg(
-        n_components=width,
-        hidden=hidden,
-        projector=projector,
-        batch_size=batch,
-        steps=30,
-        n_threads=1,
-        random_state=0,
-    )
+        X = np.empty((shape.rows, shape.columns), np.float32)
+        for i, column in enumerate(columns_of(shape, random)):
+            X[:, i] = column
+    model = VICReg(**shape.settings, steps=30, n_threads=1, random_state=0)
     if what == "fit":
         before = forget_peak()
         model.fit(X)
@@ -79,11 +122,11 @@ def measure(place: int, what: str, kind: str) -> tuple[int, int]:
     else:
         model.set_params(projector=(), steps=1, batch_size=64).fit(X[:200])
         before = forget_peak()
-        assert len(model.transform(X)) == rows
+        assert len(model.transform(X)) == shape.rows
         peak = status("VmHWM") - before
-    estimate = estimate_memory(
-        rows, model.embedder_.table, model.embedder_.config, frame=kind == "frame"
-    )
+    # As it is asked for: what the rules have found is not known before a fit.
+    config = Config(**shape.settings)
+    estimate = estimate_memory(shape.rows, model.embedder_.table, config, frame=kind == "frame")
     return peak, estimate.fit if what == "fit" else estimate.transform
 
 
@@ -97,12 +140,10 @@ def main() -> None:
         print(json.dumps(measure(int(options.one[0]), *options.one[1:])))
         return
     print(f"{machine()}\n")
-    print(
-        "| rows x columns; encoder; projector; batch | input | fit MiB | predicted | ratio ", end=""
-    )
+    print("| table; settings | input | fit MiB | predicted | ratio ", end="")
     print("| transform MiB | predicted | ratio |")
     print("|---|---|---|---|---|---|---|---|")
-    for place, (rows, columns, encoder, projector, batch) in enumerate(SHAPES):
+    for place, shape in enumerate(SHAPES):
         for kind in ("array", "frame"):
             cells = []
             for what in ("fit", "transform"):
@@ -110,11 +151,7 @@ def main() -> None:
                 done = subprocess.run(run, check=True, capture_output=True, text=True)
                 peak, predicted = (value / 2**20 for value in json.loads(done.stdout))
                 cells += [f"{peak:.0f}", f"{predicted:.0f}", f"{predicted / max(peak, 1):.2f}"]
-            print(
-                f"| {rows}x{columns}; {'-'.join(map(str, encoder))}; {projector[0]}^3; {batch} "
-                f"| {kind} | {' | '.join(cells)} |",
-                flush=True,
-            )
+            print(f"| {shape} | {kind} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
