@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +15,13 @@ from vicreg.config import Config
 from vicreg.history import Pulse
 from vicreg.metrics import silhouette
 from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vicreg.objectives import Side, Which
+
+    Matrix = NDArray[np.floating]
 
 X, Y = load_wine(return_X_y=True)
 LABELS = Y.astype(str)
@@ -101,6 +109,103 @@ def test_unlabelled_rows_train_and_are_not_scored() -> None:
     assert len(train) + len(test) == 89
     assert len(bench.train) > len(train)
     assert np.isfinite(OBJECTIVES["linear"].score(Fits(bench, FAST, seed=0)))
+
+
+class Unfitted(Fits):
+    """Fits whose embedding is the table itself."""
+
+    def space(self, side: Side, which: Which = "plain", repeat: int = 0) -> Matrix:
+        return np.asarray(self.bench.rows(which)[side == "test"])
+
+
+def two_orders() -> list[tuple[Matrix, NDArray[np.int_]]]:
+    """A table sorted by class and its permutation; the first five classes are easy, others not."""
+    random = np.random.default_rng(0)
+    classes = np.repeat(np.arange(10), 400)
+    centres = np.zeros((10, 8))
+    centres[:5, :5] = 9 * np.eye(5)
+    table = centres[classes] + random.normal(size=(4000, 8))
+    order = random.permutation(4000)
+    return [(table, classes), (table[order], classes[order])]
+
+
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few rows, at the most, that most of 4,000 are cut."""
+    for name, most in (("MOST_PROBED", 1000), ("MOST_TEST", 500), ("FIXED_ROWS", 400)):
+        monkeypatch.setattr(f"vicreg.objectives.{name}", most)
+
+
+def test_rows_of_a_sorted_table_are_those_of_all_its_classes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few(monkeypatch)
+    for table, classes in two_orders():
+        bench = Bench(table, classes.astype(str), seed=0)
+        learnt, scored = bench.labelled
+        for rows, count in (
+            (bench.train[learnt], 1000),
+            (bench.train[bench.probed], 1000),
+            (bench.test[scored], 500),
+            (bench.test[bench.judged], 500),
+            (bench.test[bench.viewed], 400),
+        ):
+            assert len(set(rows)) == count
+            assert np.array_equal(rows, np.sort(rows))
+            # Four standard deviations of a class's share in 400 rows.
+            assert np.bincount(classes[rows]) / count == pytest.approx(np.full(10, 0.1), abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["knn", "linear", "silhouette", "rankme", "hidden_columns"])
+def test_scores_of_a_sorted_table_are_those_of_its_permutation(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few(monkeypatch)
+    one, other = (
+        OBJECTIVES[name].score(Unfitted(Bench(table, classes.astype(str), seed=0), FAST, seed=0))
+        for table, classes in two_orders()
+    )
+    assert one == pytest.approx(other, abs=0.12)
+
+
+def test_the_stability_of_clusters_is_that_of_all_classes_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few(monkeypatch)
+    seen: list[Matrix] = []
+
+    def recorded(train: Matrix, test: Matrix, *, random_state: int) -> float:
+        seen.extend((train, test))
+        return float(random_state)
+
+    monkeypatch.setattr("vicreg.objectives.cluster_stability", recorded)
+    classes = np.repeat(np.arange(10), 400)
+    OBJECTIVES["cluster_stability"].score(Unfitted(Bench(classes[:, None], seed=0), FAST, seed=0))
+    assert [len(rows) for rows in seen] == [1000, 500]
+    for rows in seen:
+        assert np.bincount(rows[:, 0]) / len(rows) == pytest.approx(np.full(10, 0.1), abs=0.06)
+
+
+def test_views_are_those_of_the_chosen_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicreg.objectives.FIXED_ROWS", 20)
+    monkeypatch.setattr("vicreg.objectives.FIXED_SWAP", 0.0)
+    fits = Fits(Bench(X, seed=0), FAST, seed=0)
+    rows = fits.space("test")[fits.bench.viewed]
+    assert len(rows) == 20
+    for view in range(10):
+        assert np.array_equal(fits.views[:, view], rows)
+
+
+def test_where_no_row_need_be_cut_none_is() -> None:
+    bench = Bench(X, LABELS, seed=0)
+    train, test = np.arange(len(bench.train)), np.arange(len(bench.test))
+    for places, expected in (
+        (bench.probed, train),
+        (bench.judged, test),
+        (bench.viewed, test),
+        (bench.labelled[0], train),
+        (bench.labelled[1], test),
+    ):
+        assert np.array_equal(places, expected)
 
 
 @pytest.mark.parametrize(

@@ -135,11 +135,26 @@ class Bench:
         )
 
     @cached_property
+    def probed(self) -> Index:
+        """Places, among training rows, of those that scores learn from."""
+        return _some(np.arange(len(self.train)), MOST_PROBED, self.seed)
+
+    @cached_property
+    def judged(self) -> Index:
+        """Places, among test rows, of those that scores without labels are computed on."""
+        return _some(np.arange(len(self.test)), MOST_TEST, self.seed)
+
+    @cached_property
+    def viewed(self) -> Index:
+        """Places, among test rows, of those that views are made of."""
+        return _some(np.arange(len(self.test)), FIXED_ROWS, self.seed)
+
+    @cached_property
     def labelled(self) -> tuple[Index, Index]:
         """Places, among training and among test rows, whose label is known."""
         assert self.labels is not None
         train, test = (np.flatnonzero(self.labels[rows] != "") for rows in (self.train, self.test))
-        return train[:MOST_PROBED], test[:MOST_TEST]
+        return _some(train, MOST_PROBED, self.seed), _some(test, MOST_TEST, self.seed)
 
 
 class Fits:
@@ -223,13 +238,13 @@ class Fits:
 
     def test(self, which: Which = "plain", repeat: int = 0) -> Matrix:
         """Embedding of the test rows that scores without labels are computed on."""
-        return self.space("test", which, repeat)[:MOST_TEST]
+        return self.space("test", which, repeat)[self.bench.judged]
 
     @cached_property
     def views(self) -> Matrix:
         """Embeddings (rows, views, dimensions) of test rows under the one fixed corruption."""
         embedder = self.embedder()
-        test = take_rows(self.bench.source, self.bench.test[:FIXED_ROWS])
+        test = take_rows(self.bench.source, self.bench.test[self.bench.viewed])
         rows = embedder.table.transform(test)
         draw = TwoViews(
             rows,
@@ -316,18 +331,16 @@ def _agreement(fits: Fits) -> float:
 
 
 def _stability(fits: Fits) -> float:
-    train, test = fits.spaces()
-    return cluster_stability(train[:MOST_PROBED], test[:MOST_TEST], random_state=fits.bench.seed)
+    bench, (train, test) = fits.bench, fits.spaces()
+    return cluster_stability(train[bench.probed], test[bench.judged], random_state=bench.seed)
 
 
 def _hidden(fits: Fits) -> float:
+    probed, judged = fits.bench.probed, fits.bench.judged
     train, test = fits.spaces("blind")
     targets_train, targets_test = fits.bench.targets
     return linear_prediction(
-        train[:MOST_PROBED],
-        test[:MOST_TEST],
-        targets_train[:MOST_PROBED],
-        targets_test[:MOST_TEST],
+        train[probed], test[judged], targets_train[probed], targets_test[judged]
     )
 
 
@@ -460,6 +473,13 @@ def objectives_named(names: Sequence[str], *, labelled: bool) -> list[Objective]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"objectives must be some, each once, however: {list(names)}")
     return [OBJECTIVES[name] for name in names]
+
+
+def _some(places: Index, most: int, seed: int) -> Index:
+    """At most so many of the places, in order; at random, since a table may be sorted by class."""
+    if len(places) <= most:
+        return places
+    return np.sort(np.random.default_rng(seed).permutation(places)[:most])
 
 
 def _split(n_rows: int, labels: NDArray[np.str_] | None, seed: int) -> tuple[Index, Index]:
