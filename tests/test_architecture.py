@@ -30,6 +30,7 @@ ORDER = [
         "rules",
         "batches",
         "inference",
+        "copies",
         "spectrum",
         "details",
         "neighbourhoods",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_wine
+from torch import Tensor, nn
 
 import vicreg.training
 from vicreg import VICReg
@@ -19,12 +22,14 @@ from vicreg.objectives import OBJECTIVES, Bench, Fits, objectives_named
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from vicreg.networks import JointEmbedding, Rows
     from vicreg.objectives import Side, Which
 
     Matrix = NDArray[np.floating]
 
 X, Y = load_wine(return_X_y=True)
 LABELS = Y.astype(str)
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 FAST = Config(n_components=8, hidden=(16,), projector=(16, 16), steps=30)
 
 
@@ -193,6 +198,44 @@ def test_views_are_those_of_the_chosen_rows(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(rows) == 20
     for view in range(10):
         assert np.array_equal(fits.views[:, view], rows)
+
+
+class Itself(nn.Module):
+    """A network that embeds every row as its own numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anywhere = nn.Parameter(torch.zeros(1))
+
+    def folded(self) -> Itself:
+        return self
+
+    def embed(self, rows: Rows) -> Tensor:
+        return rows.numbers
+
+
+def test_what_views_of_a_row_have_in_common_is_the_row_alone() -> None:
+    table = np.random.default_rng(0).normal(size=(1000, 8))  # no value is there twice
+    fits = Fits(Bench(table, seed=0), FAST, seed=0)
+    fits.embedder().network = cast("JointEmbedding", Itself())
+    rows, views = fits.space("test"), fits.views
+    same = both = 0
+    for one, other in combinations(range(10), 2):
+        swapped = (views[:, one] != rows) & (views[:, other] != rows)
+        both += int(swapped.sum())
+        same += int((swapped & (views[:, one] == views[:, other])).sum())
+    assert both / (45 * rows.size) == pytest.approx(0.09, abs=0.01)
+    assert same / both < 0.01  # by chance once in 299 times
+
+
+@on_a_gpu
+@pytest.mark.parametrize("name", ["lidar", "retrieval"])
+def test_views_are_embedded_on_a_gpu_too(name: str) -> None:
+    scores = [
+        OBJECTIVES[name].score(Fits(Bench(X, seed=0), FAST, seed=0, device=device))
+        for device in ("cpu", "cuda")
+    ]
+    assert np.isfinite(scores).all()
 
 
 def test_where_no_row_need_be_cut_none_is() -> None:

@@ -11,12 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
+from vicreg.copies import embedded_copies, swapped_copies
 from vicreg.fitting import fit_embedder, fit_together
-from vicreg.inference import embed
 from vicreg.label_free import (
     alpha_req,
     cluster_stability,
@@ -36,7 +35,6 @@ from vicreg.metrics import (
 )
 from vicreg.sources import take_columns, take_rows
 from vicreg.table import TableEncoder
-from vicreg.views import TwoViews, corruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +54,7 @@ __all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "fit_all", "objectives_na
 TEST_SHARE = 0.3
 #: Rows that scores are computed on, and that probes learn from, at the most.
 MOST_TEST, MOST_PROBED = 2000, 5000
-#: The corruption that views for scores are made by, whatever the trial trains with.
+#: The share of entries swapped in views for scores, whatever the trial trains with.
 FIXED_SWAP = 0.3
 FIXED_VIEWS = 10
 FIXED_ROWS = 500
@@ -243,21 +241,18 @@ class Fits:
     @cached_property
     def views(self) -> Matrix:
         """Embeddings (rows, views, dimensions) of test rows under the one fixed corruption."""
-        embedder = self.embedder()
-        test = take_rows(self.bench.source, self.bench.test[self.bench.viewed])
-        rows = embedder.table.transform(test)
-        draw = TwoViews(
+        embedder, bench = self.embedder(), self.bench
+        table = embedder.table
+        rows = table.transform(take_rows(bench.source, bench.test[bench.viewed]))
+        copies = swapped_copies(
             rows,
-            embedder.table.layout,
-            corruption(swap=FIXED_SWAP, mask=0.0, noise=0.0),
-            len(rows),
-            torch.Generator().manual_seed(self.bench.seed),
+            table.layout,
+            np.arange(len(rows)),
+            count=FIXED_VIEWS,
+            swap=FIXED_SWAP,
+            random_state=bench.seed,
         )
-        found: list[Matrix] = []
-        for _ in range(FIXED_VIEWS // 2):
-            for view in draw(torch.arange(len(rows))).halves():
-                found.append(embed(embedder.network, view).numpy())
-        return np.stack(found, axis=1)
+        return embedded_copies(embedder.network, copies)
 
 
 @dataclass(frozen=True)

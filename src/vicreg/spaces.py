@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from vicreg.inference import embed
+from vicreg.copies import embedded_copies, swapped_copies
 from vicreg.sources import shuffle_columns, take_rows
-from vicreg.views import Donors, Swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from vicreg.estimator import VICReg
     from vicreg.networks import Rows
     from vicreg.sources import Source
+    from vicreg.table import TableEncoder
 
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]
@@ -88,11 +87,11 @@ class Spaces:
         table = model.embedder_.table
         encoded = table.transform(part)
         raw = table.dense(encoded)
-        copies = _copies(encoded, model, viewed, random_state)
+        copies = _copies(encoded, table, viewed, random_state)
         raw_copies = [table.dense(one) for one in copies]
 
         found.rows["vicreg"] = model.embedder_.embed(part)
-        found.views["vicreg"] = _embedded(model, copies)
+        found.views["vicreg"] = embedded_copies(model.embedder_.side()[0], copies)
         found.rows["raw"] = raw
         found.views["raw"] = np.stack(raw_copies, axis=1)
         if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
@@ -112,8 +111,9 @@ class Spaces:
             shuffled = clone(model)._fit(mixed, whole=True, **beside)
             for name, control in (("untrained", untrained), ("shuffled", shuffled)):
                 found.rows[name] = control.embedder_.embed(part)
-                own = control.embedder_.table.transform(part)
-                found.views[name] = _embedded(control, _copies(own, control, viewed, random_state))
+                own = control.embedder_.table
+                copies = _copies(own.transform(part), own, viewed, random_state)
+                found.views[name] = embedded_copies(control.embedder_.side()[0], copies)
         return found
 
 
@@ -122,20 +122,7 @@ def native(source: Source) -> object:
     return source.to_native() if isinstance(source, nw.DataFrame) else source
 
 
-def _copies(rows: Rows, model: VICReg, viewed: Index, random_state: int) -> list[Rows]:
-    """Corrupted copies of chosen rows; entries are swapped with any of the rows."""
-    generator = torch.Generator().manual_seed(random_state)
-    layout = model.embedder_.table.layout
-    chosen = torch.from_numpy(viewed)
-    found = []
-    for _ in range(N_VIEWS):
-        copy = rows.take(chosen)  # an index makes a copy
-        Swap(SWAP)(copy, Donors(rows, layout, len(copy), generator), generator)
-        found.append(copy)
-    return found
-
-
-def _embedded(model: VICReg, copies: list[Rows]) -> Matrix:
-    network, _ = model.embedder_.side()
-    device = next(network.parameters()).device
-    return np.stack([embed(network, copy.to(device)).cpu().numpy() for copy in copies], axis=1)
+def _copies(rows: Rows, table: TableEncoder, viewed: Index, random_state: int) -> list[Rows]:
+    return swapped_copies(
+        rows, table.layout, viewed, count=N_VIEWS, swap=SWAP, random_state=random_state
+    )
