@@ -296,6 +296,32 @@ def test_few_labels_of_one_class_are_refused() -> None:
         tune(X, labels, objective="knn", space=SMALL)
 
 
+def test_the_empty_text_is_a_class_and_what_is_missing_none() -> None:
+    named = np.array(["a", "b", "c"], dtype=object)[Y]
+    named[::5] = None
+    empty = np.where(named == "a", "", named)
+    assert set(empty) == {"", "b", "c", None}
+    one, other = (
+        tune(X, y, n_trials=2, space=SMALL, random_state=0, n_threads=1, finalists=0).trials
+        for y in (named, empty)
+    )
+    for trial in (*one, *other):
+        del trial["seconds"]
+    assert one == other
+    both = tune(X, ["", "a"] * 89, n_trials=1, space=SMALL, finalists=0)
+    assert both.trials[0]["silhouette"] is not None
+
+
+def test_a_study_is_not_resumed_with_other_classes(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"n_trials": 1, "space": SMALL, "random_state": 0, "finalists": 0}
+    storage = tmp_path / "a.journal"
+    tune(X, Y, storage=storage, **same)
+    tune(X, Y.astype(str), storage=storage, **same)
+    other = np.where(np.arange(len(Y)) == 9, 2, Y)
+    with pytest.raises(ValueError, match="was made with another"):
+        tune(X, other, storage=storage, **same)
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 10 rows.*however: 5"):
         tune(X[:5], space=SMALL)

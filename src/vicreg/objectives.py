@@ -48,10 +48,13 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]
+    Labels = NDArray[np.intp]
 
-__all__ = ["OBJECTIVES", "Bench", "Fits", "Objective", "fit_all", "objectives_named"]
+__all__ = ["OBJECTIVES", "UNKNOWN", "Bench", "Fits", "Objective", "fit_all", "objectives_named"]
 
 TEST_SHARE = 0.3
+#: The label of rows whose class is not known.
+UNKNOWN = -1
 #: Rows that scores are computed on, and that probes learn from, at the most.
 MOST_TEST, MOST_PROBED = 2000, 5000
 #: The share of entries swapped in views for scores, whatever the trial trains with.
@@ -82,8 +85,8 @@ class Bench:
     ----------
     source : Source
         The table.
-    labels : ndarray of str, shape (rows,), optional
-        Classes; the empty text where one is not known.
+    labels : ndarray of int, shape (rows,), optional
+        Classes, from 0; ``UNKNOWN`` where one is not known.
     seed : int
         Of the split, of the hidden columns and of everything drawn for a score.
     split : tuple of ndarray, optional
@@ -93,7 +96,7 @@ class Bench:
     def __init__(
         self,
         source: Source,
-        labels: NDArray[np.str_] | None = None,
+        labels: Labels | None = None,
         *,
         seed: int = 0,
         split: tuple[Index, Index] | None = None,
@@ -151,7 +154,9 @@ class Bench:
     def labelled(self) -> tuple[Index, Index]:
         """Places, among training and among test rows, whose label is known."""
         assert self.labels is not None
-        train, test = (np.flatnonzero(self.labels[rows] != "") for rows in (self.train, self.test))
+        train, test = (
+            np.flatnonzero(self.labels[rows] != UNKNOWN) for rows in (self.train, self.test)
+        )
         return _some(train, MOST_PROBED, self.seed), _some(test, MOST_TEST, self.seed)
 
 
@@ -477,13 +482,13 @@ def _some(places: Index, most: int, seed: int) -> Index:
     return np.sort(np.random.default_rng(seed).permutation(places)[:most])
 
 
-def _split(n_rows: int, labels: NDArray[np.str_] | None, seed: int) -> tuple[Index, Index]:
+def _split(n_rows: int, labels: Labels | None, seed: int) -> tuple[Index, Index]:
     everything = np.arange(n_rows)
     strata = None
     if labels is not None:
         # A class with one row cannot be split; it counts as unlabelled then.
-        names, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        strata = np.where(counts[codes] < 2, "", labels) if len(names) > 1 else None
+        found, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        strata = np.where(counts[codes] < 2, UNKNOWN, labels) if len(found) > 1 else None
         if strata is not None and (np.unique(strata, return_counts=True)[1] < 2).any():
             strata = None
     train, test = train_test_split(

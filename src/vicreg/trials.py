@@ -73,7 +73,7 @@ class Plan(NamedTuple):
     """A study's arguments, checked; the same in every process that works on it."""
 
     source: Source
-    labels: NDArray[np.str_] | None
+    labels: NDArray[np.intp] | None
     space: Space
     fixed: dict[str, Any]
     objectives: tuple[str, ...]
@@ -99,7 +99,7 @@ class Plan(NamedTuple):
 
 def plan(
     source: Source,
-    labels: NDArray[np.str_] | None,
+    labels: NDArray[np.intp] | None,
     *,
     objective: str | Sequence[str] | None,
     space: Mapping[str, object] | None,
@@ -383,7 +383,7 @@ def _mixed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
-def _fingerprint(source: Source, labels: NDArray[np.str_] | None) -> dict[str, Any]:
+def _fingerprint(source: Source, labels: NDArray[np.intp] | None) -> dict[str, Any]:
     """The table's fingerprint, with one of its labels."""
-    told = "" if labels is None else "\0".join(labels.tolist())
-    return {**fingerprint(source), "labels": hashlib.sha256(told.encode()).hexdigest()[:16]}
+    told = b"" if labels is None else labels.astype("<i8").tobytes()
+    return {**fingerprint(source), "labels": hashlib.sha256(told).hexdigest()[:16]}

@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 
 from vicreg.config import Config
 from vicreg.estimator import VICReg
-from vicreg.objectives import OBJECTIVES, Bench, Fits
+from vicreg.objectives import OBJECTIVES, UNKNOWN, Bench, Fits
 from vicreg.persistence import fresh_file
 from vicreg.progress import TuningBar
 from vicreg.sources import read
@@ -83,7 +83,7 @@ def tune(
     X : array, frame, sparse matrix or path, shape (rows, columns)
         See :meth:`vicreg.VICReg.fit`.
     y : array-like, shape (rows,), optional
-        Classes; missing for rows whose class is not known. Only objectives see them.
+        Classes; missing (None, NaN) for rows whose class is not known. Only objectives see them.
     n_trials : int
         Trials to add to the study.
     objective : str or sequence of str, optional
@@ -167,7 +167,9 @@ def tune(
                 f"y must hold classes, however: {len(np.unique(target.values[target.known]))} "
                 "different decimal numbers; bin them first, or tune without labels"
             )
-        labels = np.where(target.known, target.values, "").astype(str)
+        # By number: any text may be the name of a class, the empty one too.
+        labels = np.full(len(target.known), UNKNOWN, dtype=np.intp)
+        labels[target.known] = np.unique(target.values[target.known], return_inverse=True)[1]
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     of = plan(
         source,
