@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import json
+import resource
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from vicreg.cli import main
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     anndata = pytest.importorskip("anndata")
+    import h5py
 
 SMALL: dict[str, Any] = {
     "n_components": 8,
@@ -165,6 +169,49 @@ def test_an_embedding_is_written_into_an_h5ad_file(
     assert np.array_equal(written.X.toarray(), data.X.toarray())
     assert written.obs["kind"].tolist() == data.obs["kind"].tolist()
     assert {path.name for path in cells.iterdir()} == {"cells.h5ad", "m", out}
+
+
+def test_an_h5ad_file_is_copied_as_it_is_but_for_the_embedding(cells: Path) -> None:
+    annotated().write_h5ad(cells / "cells.h5ad", compression="gzip")
+    sizes = []
+    for _ in range(3):  # an earlier embedding gives its room to the next
+        on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", "@cells.h5ad")
+        sizes.append((cells / "cells.h5ad").stat().st_size)
+    with h5py.File(cells / "cells.h5ad") as file:
+        assert file["X/data"].compression == "gzip"
+    assert sizes[-1] <= sizes[0] + 2 * 8192
+
+
+def test_a_file_without_a_group_of_embeddings_is_written_anew(cells: Path) -> None:
+    with h5py.File(cells / "cells.h5ad", "r+") as file:
+        del file["obsm"]
+    on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", "@other.h5ad")
+    written = anndata.read_h5ad(cells / "other.h5ad")
+    assert np.array_equal(written.obsm["X_vicreg"], load(cells / "m").transform(annotated()))
+    assert np.array_equal(written.X.toarray(), annotated().X.toarray())
+
+
+@pytest.mark.parametrize("out", ["other.h5ad", "cells.h5ad"])
+@pytest.mark.parametrize("room", ["for less than the copy", "for the copy alone"])
+def test_a_full_disk_leaves_an_h5ad_file_as_it_was(cells: Path, out: str, room: str) -> None:
+    (cells / "other.h5ad").write_bytes(b"old")
+    before = {path: path.read_bytes() for path in cells.iterdir() if path.is_file()}
+    size = (cells / "cells.h5ad").stat().st_size
+    most = size + 1000 if room == "for the copy alone" else size // 2
+    # In a process of its own: what the system refuses to HDF5 may end it.
+    code = (
+        "import resource; from vicreg.cli import main; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {resource.RLIM_INFINITY})); "
+        f"main(['embed', 'm', 'cells.h5ad', '--out', {out!r}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cells, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("vicreg: error: ")
+    assert "File too large" in line
+    assert {path: path.read_bytes() for path in cells.iterdir() if path.is_file()} == before
 
 
 def test_a_report_on_an_h5ad_file_names_its_cells(

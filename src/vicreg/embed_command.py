@@ -58,7 +58,7 @@ def embed(
     size = max(1, ENTRIES // (BLOCK * entries)) * BLOCK
     shape = {"n_rows": n_rows, "n_components": n_components}
     row = 0
-    with embedding_file(out, **shape, onto=files[0].annotated) as write:
+    with embedding_file(out, **shape, onto=data if is_h5ad(data) else None) as write:
         for tables in zip(*(file.blocks(size) for file in files), strict=True):
             first, second = tables[0], tables[1] if len(tables) > 1 else None
             if second is not None:

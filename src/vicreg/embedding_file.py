@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from vicreg.persistence import check_file, fresh_file
-from vicreg.sources import is_h5ad
+from vicreg.sources import contents, is_h5ad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ __all__ = ["check_embedding_file", "embedding_file", "files_of"]
 SUFFIXES = (".parquet", ".csv", ".npy", ".h5ad")
 #: Where scanpy looks for an embedding.
 KEY = "X_vicreg"
+#: Bytes that HDF5 may want beside those of the embedding: names, indices, padding.
+MARGIN = 2**16
 
 
 def check_embedding_file(path: Path, *, onto_annotated: bool = False) -> None:
@@ -53,13 +56,13 @@ def files_of(path: Path) -> list[Path]:
 
 @contextmanager
 def embedding_file(
-    path: Path, *, n_rows: int, n_components: int, onto: Any = None
+    path: Path, *, n_rows: int, n_components: int, onto: Path | None = None
 ) -> Iterator[Write]:
     """A function that adds rows to a file: other columns by name, and the embedding.
 
     The file is there once the block of code ends well; until then, what was there stays. A
     ``.npy`` file holds the embedding alone, its one other column goes to ``NAME.ids.npy``. An
-    ``.h5ad`` file is an AnnData with the embedding in ``obsm["X_vicreg"]``, and its own columns.
+    ``.h5ad`` file is a copy of another one with the embedding in ``obsm["X_vicreg"]``.
 
     Parameters
     ----------
@@ -67,8 +70,8 @@ def embedding_file(
         Ends in ``.parquet``, ``.csv``, ``.npy`` or ``.h5ad``.
     n_rows, n_components : int
         Of the whole embedding.
-    onto : AnnData, optional
-        What an ``.h5ad`` file is made of; changed only if all rows were written.
+    onto : Path, optional
+        The file that an ``.h5ad`` file is a copy of; it may be ``path`` itself.
 
     Raises
     ------
@@ -98,8 +101,8 @@ def embedding_file(
         if is_h5ad(path):
             parts: list[NDArray[np.float32]] = []
             yield lambda _, embedding: parts.append(embedding)
-            onto.obsm[KEY] = np.concatenate(parts)
-            onto.write_h5ad(fresh)
+            assert onto is not None  # checked above
+            _onto_copy(fresh, onto, np.concatenate(parts))
         elif path.suffix.lower() == ".npy":
             fresh_ids = stack.enter_context(fresh_file(files_of(path)[1]))
             with fresh.open("wb") as file:
@@ -111,6 +114,26 @@ def embedding_file(
             np.save(fresh_ids, plain, allow_pickle=False)
         else:
             yield _into_table(fresh, stack, n_components)
+
+
+def _onto_copy(fresh: Path, onto: Path, embedding: NDArray[np.float32]) -> None:
+    """A copy of an h5ad file, as it is but for the embedding."""
+    import h5py
+    from anndata.io import write_elem
+
+    # HDF5 crashes where a disk is full. So all the room that it needs is taken before, by calls
+    # that raise OSError; what is left of it HDF5 gives back when it closes the file.
+    shutil.copyfile(onto, fresh)
+    with fresh.open("ab") as end:
+        end.write(bytes(embedding.nbytes + MARGIN))
+    with h5py.File(fresh, "r+") as file:
+        by_name = isinstance(file.get("obsm"), h5py.Group)
+        if by_name:
+            write_elem(file["obsm"], KEY, embedding)
+    if not by_name:  # a file of before anndata 0.7, written anew
+        whole = contents(onto)
+        whole.obsm[KEY] = embedding
+        whole.write_h5ad(fresh)
 
 
 def _into_array(file: Any, ids: list[NDArray[Any]], shape: tuple[int, int]) -> Write:
