@@ -69,17 +69,44 @@ def test_an_anndata_is_scored_with_a_column_of_its_cells_as_labels() -> None:
     for model in (fitted, VICReg(**SMALL)):
         card = evaluate(model, data, data.obs["kind"], maps=False)
         assert set(card.scores) >= {"vicreg", "raw", "pca", "untrained", "shuffled"}
-    with pytest.raises(ValueError, match="must be in the same order"):
-        evaluate(fitted, data[:, ::-1], data.obs["kind"], maps=False)
+    turned = evaluate(fitted, data[:, ::-1], data.obs["kind"], maps=False)
+    assert turned.seen  # the very table of the fit
+    assert turned.scores == evaluate(fitted, data, data.obs["kind"], maps=False).scores
 
 
-def test_genes_in_another_order_are_refused() -> None:
+@pytest.mark.parametrize("sparse", [True, False])
+def test_genes_are_found_by_their_names(sparse: bool) -> None:
+    data = annotated(sparse=sparse)
+    model = VICReg(**SMALL).fit(data)
+    wanted = model.transform(data)
+    order = np.random.default_rng(1).permutation(230)
+    assert np.array_equal(model.transform(data[:, order]), wanted)
+    other = annotated(sparse=sparse)[:, :3].copy()
+    other.var_names = ["other0", "other1", "other2"]
+    more = anndata.concat([data, other], axis=1)
+    assert np.array_equal(model.transform(more[:, ::-1]), wanted)
+    plain = VICReg(**SMALL).fit(data.to_df())
+    assert np.array_equal(plain.transform(data[:, order]), plain.transform(data))
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_genes_that_cannot_be_found_are_named() -> None:
     data = annotated()
     model = VICReg(**SMALL).fit(data)
-    with pytest.raises(ValueError, match="must be in the same order"):
-        model.transform(data[:, ::-1])
-    with pytest.raises(ValueError, match="now missing:\n- gene229"):
+    with pytest.raises(ValueError, match="the 230 columns .*however: 1 missing: 'gene229'; it has"):
         model.transform(data[:, :-1])
+    told = "however: 7 missing: 'gene0', .*, 'gene4' and 2 more; it has 'gene7', "
+    with pytest.raises(ValueError, match=told):
+        model.transform(data[:, 7:])
+    twice = data.copy()
+    twice.var_names = [*data.var_names[:-1], "gene0"]
+    with pytest.raises(ValueError, match="1 missing: 'gene229'"):
+        model.transform(twice)
+    with pytest.raises(ValueError, match="names must be unique"):
+        VICReg(**SMALL).fit(data[:, :-1]).transform(twice)
+    paired = VICReg(**SMALL).fit(data.to_df(), X_paired=data)
+    wanted = paired.transform(X_paired=data)
+    assert np.array_equal(paired.transform(X_paired=data[:, ::-1]), wanted)
 
 
 def test_matrices_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
@@ -212,6 +239,28 @@ def test_a_full_disk_leaves_an_h5ad_file_as_it_was(cells: Path, out: str, room: 
     assert line.startswith("vicreg: error: ")
     assert "File too large" in line
     assert {path: path.read_bytes() for path in cells.iterdir() if path.is_file()} == before
+
+
+def test_genes_of_another_run_are_found_by_name_and_others_are_told_of(
+    cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = annotated()
+    other = annotated()[:, :2].copy()
+    other.var_names = ["new0", "new1"]
+    anndata.concat([other, data[:, ::-1].copy()], axis=1, merge="first").write_h5ad(
+        cells / "run.h5ad"
+    )
+    capsys.readouterr()
+    told = "ignored 2 columns that the model was not fitted on: 'new0', 'new1'"
+    on_the_command_line(cells, "embed", "@m", "@run.h5ad", "--out", "@Z.npy")
+    assert f"note: {told}\n" in capsys.readouterr().out
+    assert np.array_equal(np.load(cells / "Z.npy"), load(cells / "m").transform(data))
+    on_the_command_line(cells, "embed", "@m", "@run.h5ad", "--out", "@Z.npy", "--json")
+    assert json.loads(capsys.readouterr().out)["notes"] == [told]
+    on_the_command_line(cells, "evaluate", "@m", "@run.h5ad", "--no-controls", "--json")
+    card = json.loads(capsys.readouterr().out)
+    assert told in card["notes"]
+    assert card["seen"]
 
 
 def test_a_report_on_an_h5ad_file_names_its_cells(

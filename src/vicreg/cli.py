@@ -330,9 +330,10 @@ def evaluate(
         for argument, kind in (("groups", "groups"), ("sample_weight", "weight"))
         if (of_fit := fitted.aside_.get(kind)) is not None and of_fit in table.columns
     }
+    columns = None if refit else getattr(fitted, "feature_names_in_", None)
     card = score(
         clone(fitted).set_params(verbose=False) if refit else fitted,
-        table.features(aside),
+        table.features(aside, columns),
         table.column(str(name)) if labelled else None,
         **beside,
         batches=batches,
@@ -346,6 +347,7 @@ def evaluate(
         label_name=str(name),
         batch_name=batch or "batch",
     )
+    card.notes += table.ignored(aside, columns)
     if report is not None:
         card.to_html(report)
     if as_json:

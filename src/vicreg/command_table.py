@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vicreg.frames import as_frame
+from vicreg.header import ignored, places_of
 from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad
 from vicreg.table_file import TableFile
 
@@ -138,12 +139,33 @@ class CommandTable:
             return given
         return of_model if of_model in self.columns else self.own_id
 
-    def features(self, aside: Mapping[str, str | None]) -> Any:
-        """The table without the columns that are set aside."""
+    def features(self, aside: Mapping[str, str | None], fitted: Sequence[str] | None = None) -> Any:
+        """The table without the columns that are set aside; those of a fit, in their order.
+
+        Raises
+        ------
+        ValueError
+            If a column of the fit is missing.
+        """
         if self._content is not self._columns:
-            return self._content
-        names = [name for name in aside.values() if name is not None]
-        return drop_columns(self._columns, names).to_native()
+            return self._content  # a model finds genes by their names itself
+        frame = self._without(aside)
+        if fitted is not None:
+            frame = frame[:, places_of(fitted, frame.columns)]
+        return frame.to_native()
+
+    def ignored(
+        self, aside: Mapping[str, str | None], fitted: Sequence[str] | None
+    ) -> Sequence[str]:
+        """A note on columns that are neither set aside nor of the fit, or nothing."""
+        if fitted is None:
+            return []
+        if self._content is not self._columns:
+            return ignored(fitted, self._content.var_names)
+        return ignored(fitted, self._without(aside).columns)
+
+    def _without(self, aside: Mapping[str, str | None]) -> nw.DataFrame[Any]:
+        return drop_columns(self._columns, [name for name in aside.values() if name is not None])
 
     def check_same_rows(self, other: CommandTable, name: str | None, first_row: int = 0) -> None:
         """Refuse another table's rows if both have names for them that differ."""

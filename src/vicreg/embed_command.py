@@ -35,6 +35,8 @@ def embed(
     embedding alone; its ids go to a second file, NAME.ids.npy. A Parquet file is read, embedded and
     written a block of rows at a time, so it may be larger than memory. An h5ad file can be written
     from one alone: it is the same with the embedding in obsm["X_vicreg"].
+
+    Columns and genes are found by their names, in whatever order; further ones are left out.
     """
     import numpy as np
 
@@ -53,6 +55,12 @@ def embed(
         )
     aside = {**fitted.aside_, "given id": id}
     id_name = files[0].head.ids(id, fitted.aside_.get("id"))
+    columns = [getattr(one, "feature_names_in_", None) for one in (fitted, fitted.paired_columns_)]
+    notes = [
+        note
+        for file, names in zip(files, columns, strict=False)
+        for note in file.head.ignored(aside, names)
+    ]
     n_components = fitted.embedder_.config.n_components
     entries = max(file.n_columns for file in files) + n_components
     size = max(1, ENTRIES // (BLOCK * entries)) * BLOCK
@@ -64,8 +72,8 @@ def embed(
             if second is not None:
                 first.check_same_rows(second, id_name, row)
             embedding = fitted._embedding(
-                first.features(aside),
-                None if second is None else second.features(aside),
+                first.features(aside, columns[0]),
+                None if second is None else second.features(aside, columns[1]),
                 first_row=row,
             )
             ids: Any = np.arange(row, row + len(embedding))
@@ -75,6 +83,9 @@ def embed(
             row += len(embedding)
     paths = [str(path) for path in files_of(out)]
     if as_json:
-        print(json.dumps({"written": paths, "rows": n_rows, "columns": n_components}))
+        facts = {"written": paths, "rows": n_rows, "columns": n_components, "notes": notes}
+        print(json.dumps(facts))
     else:
+        for note in notes:
+            _say(f"note: {note}")
         _say(f"wrote {' and '.join(paths)}: {n_rows} rows x {n_components} dimensions")

@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["as_frame", "check_shape"]
+__all__ = ["as_frame", "check_shape", "listed"]
 
 
 def as_frame(data: Any) -> Any:
@@ -19,7 +19,7 @@ def as_frame(data: Any) -> Any:
     repeated = sorted(name for name, count in times.items() if count > 1)
     if repeated:
         raise ValueError(
-            f"column names must be unique, however: {_listed(repeated)} more than once; "
+            f"column names must be unique, however: {listed(repeated)} more than once; "
             "rename or drop the copies"
         )
     return nw.from_native(_without_sparse(data), pass_through=True)
@@ -66,6 +66,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
         )
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

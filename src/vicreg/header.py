@@ -1,4 +1,4 @@
-"""Names and number of a table's columns, checked in scikit-learn's own words."""
+"""Names and number of a table's columns: found by name, or checked in scikit-learn's own words."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from vicreg.sources import contents, is_annotated, read
+from vicreg.frames import listed
+from vicreg.sources import contents, is_annotated, read, take_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vicreg.sources import Source
 
-__all__ = ["PairedTable", "TableHeader", "read_checked"]
+__all__ = ["PairedTable", "TableHeader", "ignored", "places_of", "read_checked"]
 
 
 class TableHeader(BaseEstimator):  # type: ignore[misc]
@@ -50,13 +53,60 @@ class PairedTable(TableHeader):
         return columns
 
 
+def places_of(fitted: Sequence[str], given: Sequence[str]) -> list[int]:
+    """Where the columns of a fit are among those of another table, by their names.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or a name is there more than once.
+
+    Examples
+    --------
+    >>> from vicreg.header import places_of
+    >>> places_of(["a", "b"], ["b", "c", "a"])
+    [2, 0]
+    """
+    places = {name: place for place, name in enumerate(given)}
+    missing = [name for name in fitted if name not in places]
+    if missing:
+        raise ValueError(
+            f"the table must have the {len(fitted)} columns that the model was fitted on, however: "
+            f"{len(missing)} missing: {listed(missing)}; it has {listed(given)}"
+        )
+    if len(places) < len(given):
+        raise ValueError(
+            "columns in another order than at the fit are found by name, so names must be unique, "
+            "however: some are there more than once; rename them (adata.var_names_make_unique())"
+        )
+    return [places[name] for name in fitted]
+
+
+def ignored(fitted: Sequence[str], given: Sequence[str]) -> list[str]:
+    """A note on columns that a model was not fitted on, or nothing."""
+    known = set(fitted)
+    extra = [name for name in given if name not in known]
+    if not extra:
+        return []
+    columns = "column" if len(extra) == 1 else "columns"
+    return [f"ignored {len(extra)} {columns} that the model was not fitted on: {listed(extra)}"]
+
+
 def read_checked(owner: BaseEstimator, X: object, *, reset: bool) -> Source:
-    """A table, whose columns are remembered by its owner (``reset``) or those it remembers."""
+    """A table, whose columns are remembered by its owner (``reset``) or those it remembers.
+
+    Genes of an AnnData are found by their names, since two runs seldom have the same ones in the
+    same order; of other tables scikit-learn wants the columns of the fit in their order.
+    """
     table = contents(X)
     source = read(table)
     # scikit-learn's own check of names and width; of the values it knows nothing.
     native: Any = source.to_native() if isinstance(source, nw.DataFrame) else source
     if is_annotated(table):
         native = table.var.T.iloc[:0]  # a frame without rows, with the names
+        fitted = None if reset else getattr(owner, "feature_names_in_", None)
+        if fitted is not None and not np.array_equal(fitted, native.columns):
+            places = places_of(fitted, native.columns)
+            source, native = take_columns(source, places), native.iloc[:, places]
     validate_data(owner, native, reset=reset, skip_check_array=True)
     return source

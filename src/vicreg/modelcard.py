@@ -19,8 +19,9 @@ LIMITS = (
         "with the raw table and PCA (`vicreg evaluate`) before relying on it."
     ),
     (
-        "Tables must have the columns below, by the same names and in the same order. Categories "
-        "that were rare or absent at the fit share one code; numbers end at ten deviations."
+        "Tables must have the columns below, by the same names; in Python a data frame in the same "
+        "order and without others. Categories that were rare or absent at the fit share one code; "
+        "numbers end at ten deviations."
     ),
     (
         "It may hold what sets groups of the rows apart, wanted or not (batches, sites, people). "
