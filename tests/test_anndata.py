@@ -263,6 +263,107 @@ def test_genes_of_another_run_are_found_by_name_and_others_are_told_of(
     assert card["seen"]
 
 
+def layered(*, without_x: bool = False) -> Any:
+    """Counts in a layer and in raw (with another gene), and their logarithms in X."""
+    data = annotated()
+    logs = data.copy()
+    logs.layers["counts"] = data.X.copy()
+    logs.raw = data[:, ::-1]
+    logs.X = None if without_x else data.X.log1p()
+    return logs
+
+
+@pytest.mark.parametrize("layer", ["counts", "raw"])
+def test_a_layer_is_taken_for_the_matrix_and_remembered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layer: str
+) -> None:
+    layered().write_h5ad(tmp_path / "cells.h5ad")
+    given = ("@cells.h5ad", "--layer", layer)
+    on_the_command_line(tmp_path, "fit", *given, "--out", "@m", "--label", "kind", *FIT)
+    model, data = load(tmp_path / "m"), annotated()
+    if layer == "raw":
+        data = data[:, ::-1]
+    wanted = VICReg(**{**SMALL, "n_threads": None}).fit(data).transform(data)
+    assert np.array_equal(model.transform(data), wanted)
+    capsys.readouterr()
+    for out in ("Z.npy", "other.h5ad"):
+        on_the_command_line(tmp_path, "embed", "@m", "@cells.h5ad", "--out", f"@{out}")
+    assert np.array_equal(np.load(tmp_path / "Z.npy"), wanted)
+    written = anndata.read_h5ad(tmp_path / "other.h5ad")
+    assert np.array_equal(written.obsm["X_vicreg"], wanted)
+    assert np.array_equal(written.X.toarray(), layered().X.toarray())
+    given = ("@cells.h5ad", "--layer", "X")
+    with pytest.raises(SystemExit):
+        on_the_command_line(tmp_path, "embed", "@m", *given, "--out", "@X.npy")
+    assert "counts must be whole numbers" in capsys.readouterr().err
+    on_the_command_line(tmp_path, "evaluate", "@m", "@cells.h5ad", "--no-controls", "--json")
+    assert json.loads(capsys.readouterr().out)["seen"]
+    on_the_command_line(tmp_path, "info", "@m", "--json")
+    assert json.loads(capsys.readouterr().out)["layer"] == layer
+    assert f"- read from the layer {layer}" in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_tuning_and_estimates_take_a_layer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layered(without_x=True).write_h5ad(tmp_path / "cells.h5ad")
+    given = ("@cells.h5ad", "--layer", "counts")
+    on_the_command_line(tmp_path, "info", *given, "--estimate", "--json")
+    assert json.loads(capsys.readouterr().out)["columns"] == 230
+    few = ("--trials", "1", "--finalists", "0", "--label", "kind")
+    on_the_command_line(tmp_path, "tune", *given, "--out", "@m", *few, *FIT)
+    assert load(tmp_path / "m").aside_["layer"] == "counts"
+    on_the_command_line(tmp_path, "embed", "@m", "@cells.h5ad", "--out", "@Z.npy")
+
+
+def test_a_remembered_layer_is_no_column_of_a_csv_file(tmp_path: Path) -> None:
+    data = annotated()
+    data.var_names = ["counts", *data.var_names[1:]]
+    data.layers["counts"] = data.X
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    data.to_df().to_csv(tmp_path / "cells.csv", index=False)
+    given = ("@cells.h5ad", "--layer", "counts")
+    on_the_command_line(tmp_path, "fit", *given, "--out", "@m", *FIT)
+    for name in ("cells.h5ad", "cells.csv"):
+        on_the_command_line(tmp_path, "embed", "@m", f"@{name}", "--out", f"@{name}.npy")
+    assert np.array_equal(np.load(tmp_path / "cells.h5ad.npy"), np.load(tmp_path / "cells.csv.npy"))
+
+
+def test_counts_in_a_layer_are_told_of_where_x_holds_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "X holds no counts, but layers['counts'] does: --layer counts"
+    data = layered()
+    assert any(note.startswith(told) for note in VICReg(**SMALL).fit(data).notes_)
+    with pytest.raises(ValueError, match="column 'gene.*X holds no counts, but layers"):
+        VICReg(**SMALL, kind="counts").fit(data)
+    assert not any("layer" in note for note in VICReg(**SMALL, kind="table").fit(data).notes_)
+    del data.layers["counts"]
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    on_the_command_line(tmp_path, "fit", "@cells.h5ad", "--out", "@m", *FIT)
+    assert "note: X holds no counts, but raw.X does: --layer raw" in capsys.readouterr().out
+    assert any("raw.X" in note for note in load(tmp_path / "m").notes_)
+    data = annotated()
+    data.layers["counts"] = data.X
+    assert not any("layer" in note for note in VICReg(**SMALL).fit(data).notes_)
+
+
+def test_messages_and_notes_name_genes() -> None:
+    data = annotated()
+    dense = data.X.toarray()
+    dense[3, 17] = -1
+    harmed = anndata.AnnData(scipy.sparse.csr_matrix(dense), obs=data.obs, var=data.var)
+    with pytest.raises(ValueError, match="however: -1 in column 'gene17', row 3"):
+        VICReg(**SMALL, kind="counts").fit(harmed)
+    model = VICReg(**SMALL, n_top_columns=200).fit(data)
+    with pytest.raises(ValueError, match="however: -1 in column 'gene17', row 3"):
+        model.transform(harmed)
+    (note,) = [note for note in model.notes_ if note.startswith("dropped 30 less variable")]
+    dropped = [int(name[1:]) for name in model.embedder_.table.dropped]
+    assert note.endswith(f"'gene{dropped[0]}', 'gene{dropped[1]}', 'gene{dropped[2]}', "
+                         f"'gene{dropped[3]}', 'gene{dropped[4]}' and 25 more")  # fmt: skip
+
+
 def test_a_report_on_an_h5ad_file_names_its_cells(
     cells: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +386,19 @@ def test_a_report_on_an_h5ad_file_names_its_cells(
             "has no column 'gene1'; it has",
         ),
         (("embed", "@m", "@genes.csv", "--out", "@o.h5ad"), "is written from another one"),
+        (
+            ("fit", "@cells.h5ad", "--out", "@o", "--layer", "no", *FIT),
+            "cells.h5ad has no layer 'no'; it has X, spliced",
+        ),
+        (
+            ("embed", "@m", "@genes.csv", "--out", "@o.csv", "--layer", "spliced"),
+            "--layer names a layer of an h5ad file, however: genes.csv",
+        ),
+        (
+            ("fit", "@bare.h5ad", "--out", "@o", *FIT),
+            "X is None; take a layer, adata.layers[NAME] or --layer NAME: spliced",
+        ),
+        (("info", "@m", "--layer", "spliced"), "options of a fit go with --estimate"),
         (("embed", "@m", "@cells.h5ad", "--out", "@o.h5"), "must end in .parquet, .csv, .npy or"),
         (("fit", "@none.h5ad", "--out", "@o"), "no such file"),
         (
@@ -306,6 +420,11 @@ def test_what_is_wrong_with_an_h5ad_file_is_said_before_anything_is_written(
 ) -> None:
     annotated()[::-1].copy().write_h5ad(cells / "turned.h5ad")
     (cells / "genes.csv").write_text("gene0\n1\n")
+    data = annotated()
+    data.layers["spliced"] = data.X
+    data.write_h5ad(cells / "cells.h5ad")
+    data.X = None
+    data.write_h5ad(cells / "bare.h5ad")
     with pytest.raises(SystemExit) as stopped:
         on_the_command_line(cells, *arguments)
     assert stopped.value.code == 2

@@ -296,5 +296,5 @@ def test_ctrl_c_in_a_fit_that_is_thrown_away_ends_it_at_once(
 
     config = replace(FAST, steps=300)
     with pytest.raises(KeyboardInterrupt):
-        Fits(Bench(X, LABELS, seed=0), config, seed=0, pulse=interrupt).embedder()
+        Fits(Bench(X, Y, seed=0), config, seed=0, pulse=interrupt).embedder()
     assert followed == []

@@ -95,7 +95,13 @@ Groups = Annotated[
 Weight = Annotated[
     str | None, Parameter(help="Column of weights: how often a row is drawn. Never a feature.")
 ]
-
+Layer = Annotated[
+    str | None,
+    Parameter(
+        help="Layer of DATA, an h5ad file, that is taken for its matrix; raw for .raw, X for X. "
+        "A model remembers it."
+    ),
+]
 Paired = Annotated[
     Path | None, Parameter(help="File of a second table of the same rows, in the same order.")
 ]
@@ -174,6 +180,7 @@ def fit(
     id: Id = None,  # noqa: A002 (the option's name)
     groups: Groups = None,
     weight: Weight = None,
+    layer: Layer = None,
     paired: Paired = None,
     preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
@@ -194,7 +201,7 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
-    from vicreg.command_table import CommandFile
+    from vicreg.command_table import LAYER, CommandFile
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_file, check_free
 
@@ -209,7 +216,7 @@ def fit(
         precision=precision,
         verbose=not quiet,
     )
-    table = CommandFile(data).read()
+    table = CommandFile(data, layer=layer).read()
     aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     for name in aside.values():  # before a page of the fit is begun
         if name is not None:
@@ -239,7 +246,7 @@ def fit(
             observe=_all_of(observers),
             pulse=None if page is None else page.pulse,
         )
-    model.aside_ = aside
+    model.aside_ = {**aside, LAYER: layer}
     model.save(out)
     seconds = time.perf_counter() - started
     steps = model.n_iter_
@@ -278,6 +285,7 @@ def evaluate(
     batch: Annotated[
         str | None, Parameter(help="Column of batches, which the embedding should not tell apart.")
     ] = None,
+    layer: Layer = None,
     target: Annotated[
         Literal["auto", "classes", "number"],
         Parameter(help="What the label is; auto takes decimal numbers for numbers."),
@@ -303,7 +311,7 @@ def evaluate(
     """Score a model's embedding beside the raw table, PCA and controls."""
     from sklearn.base import clone
 
-    from vicreg.command_table import CommandFile
+    from vicreg.command_table import LAYER, CommandFile
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
     from vicreg.persistence import check_file
@@ -311,7 +319,7 @@ def evaluate(
     if report is not None:
         check_file(report)  # before the work, not after it
     fitted = load(model)
-    table = CommandFile(data).read()
+    table = CommandFile(data, layer=layer, of_model=fitted.aside_.get(LAYER)).read()
     aside = {**fitted.aside_, "given label": label, "given id": id}
     name = label if label is not None else fitted.aside_.get("label")
     labelled = label is not None or (name is not None and name in table.columns)
@@ -367,16 +375,18 @@ def info(
     ] = False,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    layer: Layer = None,
     preset_name: Preset = "default",
     as_json: AsJson = False,
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Say what a saved model is, or what a fit on a table would take of memory."""
     if estimate:
-        _estimate(path, {"label": label, "id": id}, _settings(preset_name, options), as_json)
+        aside = {"label": label, "id": id}
+        _estimate(path, aside, layer, _settings(preset_name, options), as_json)
         return
     given = _given(options)
-    if given or label is not None or id is not None or preset_name != "default":
+    if given or (label, id, layer) != (None, None, None) or preset_name != "default":
         raise ValueError("options of a fit go with --estimate; a model has them already")
     from vicreg.estimator import load
 
@@ -393,6 +403,7 @@ def info(
         "id": fitted.aside_.get("id"),
         "groups": fitted.aside_.get("groups"),
         "weight": fitted.aside_.get("weight"),
+        "layer": fitted.aside_.get("layer"),
         "parameters": sum(weight.numel() for weight in embedder.network.parameters()),
         "steps": fitted.n_iter_,
         "stopped": fitted.history_["stopped"],
@@ -461,7 +472,11 @@ def _settings(preset_name: str, options: Any) -> dict[str, Any]:
 
 
 def _estimate(
-    path: Path, aside: dict[str, str | None], settings: dict[str, Any], as_json: bool
+    path: Path,
+    aside: dict[str, str | None],
+    layer: str | None,
+    settings: dict[str, Any],
+    as_json: bool,
 ) -> None:
     from vicreg.command_table import CommandFile
     from vicreg.memory import estimate_memory
@@ -469,7 +484,7 @@ def _estimate(
     from vicreg.table import TableEncoder
 
     config = Config(**settings)
-    file = CommandFile(path)
+    file = CommandFile(path, layer=layer)
     given = file.read()
     for name in aside.values():
         if name is not None:

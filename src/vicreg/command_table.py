@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vicreg.frames import as_frame
 from vicreg.header import ignored, places_of
-from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad
+from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad, with_layer
 from vicreg.table_file import TableFile
 
 if TYPE_CHECKING:
@@ -15,21 +15,32 @@ if TYPE_CHECKING:
 
     import narwhals.stable.v2 as nw
 
-__all__ = ["CommandFile", "CommandTable"]
+__all__ = ["LAYER", "CommandFile", "CommandTable"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
+#: Beside the columns that a model's fit has set aside: the layer of an h5ad file that it was of.
+LAYER = "layer"
 
 
 class CommandFile:
     """A CSV, Parquet or h5ad file, to be read whole or in blocks of rows.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    layer : str, optional
+        Of an h5ad file, what takes the place of its matrix.
+    of_model : str, optional
+        The layer of a model's fit: what is taken of an h5ad file where no layer is given.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is none of these by suffix or content, or has no rows or no columns.
+        If it is none of these by suffix or content, has no rows or no columns, or no such layer.
     ModuleNotFoundError
         If it is an h5ad file and anndata is not installed.
 
@@ -46,12 +57,25 @@ class CommandFile:
     (['a', 'b'], ['size'])
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, layer: str | None = None, of_model: str | None = None
+    ) -> None:
         self._path = path
+        if layer is not None and not is_h5ad(path):
+            raise ValueError(f"--layer names a layer of an h5ad file, however: {path.name}")
         #: The AnnData, which is in memory as a whole.
         self.annotated: Any = None
         if is_h5ad(path):
             self.annotated = contents(path)
+            chosen = of_model if layer is None else layer
+            if chosen is not None:
+                try:
+                    self.annotated = with_layer(self.annotated, chosen)
+                except ValueError as error:
+                    fitted = ", of which the model's fit was; --layer takes another"
+                    raise ValueError(
+                        f"{path} has {error}{fitted if layer is None else ''}"
+                    ) from None
             self.n_rows, self.n_columns = self.annotated.shape
             head = self.annotated[:0]
         else:
@@ -165,7 +189,8 @@ class CommandTable:
         return ignored(fitted, self._without(aside).columns)
 
     def _without(self, aside: Mapping[str, str | None]) -> nw.DataFrame[Any]:
-        return drop_columns(self._columns, [name for name in aside.values() if name is not None])
+        names = [name for use, name in aside.items() if name is not None and use != LAYER]
+        return drop_columns(self._columns, names)
 
     def check_same_rows(self, other: CommandTable, name: str | None, first_row: int = 0) -> None:
         """Refuse another table's rows if both have names for them that differ."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vicreg.cli import AsJson, Id, Paired, _say
+from vicreg.cli import AsJson, Id, Layer, Paired, _say
 from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
 from vicreg.inference import BLOCK
 from vicreg.sources import is_h5ad
@@ -27,6 +27,7 @@ def embed(
     out: Annotated[Path, Parameter(help="File to write: .parquet, .csv, .npy or .h5ad.")],
     id: Id = None,  # noqa: A002 (the option's name)
     paired: Paired = None,
+    layer: Layer = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed a table with a saved model; the rows' ids come along.
@@ -40,13 +41,15 @@ def embed(
     """
     import numpy as np
 
-    from vicreg.command_table import CommandFile
+    from vicreg.command_table import LAYER, CommandFile
     from vicreg.estimator import load
 
     # Before the work, not after it.
     check_embedding_file(out, onto_annotated=is_h5ad(data))
     fitted = load(model)
-    files = [CommandFile(path) for path in (data, paired) if path is not None]
+    files = [CommandFile(data, layer=layer, of_model=fitted.aside_.get(LAYER))]
+    if paired is not None:
+        files.append(CommandFile(paired))
     n_rows = files[0].n_rows
     if n_rows != files[-1].n_rows:
         raise ValueError(

@@ -15,9 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
-from vicreg.header import PairedTable, TableHeader, read_checked
+from vicreg.header import PairedTable, TableHeader, layer_of_counts, named, naming, read_checked
 from vicreg.per_row import checked_groups, checked_weights
 from vicreg.persistence import Artifact, read_artifact, write_artifact
+from vicreg.sources import contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -381,7 +382,10 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             raise ValueError("X must be a table, or X_paired one, however: neither is given")
         sides = []
         if X is not None:
-            sides.append(self.embedder_.embed(self._read(X, reset=False), first_row=first_row))
+            table = contents(X)
+            with naming(self, table):
+                source = self._read(table, reset=False)
+                sides.append(self.embedder_.embed(source, first_row=first_row))
         if X_paired is not None:
             if self.paired_columns_ is None:
                 raise ValueError(
@@ -444,13 +448,14 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         n_threads = _checked_threads(self.n_threads)
         # A fit that fails leaves what the model was as it was.
         header = TableHeader()
-        source = read_checked(header, X, reset=True)
+        table = contents(X)
+        source = read_checked(header, table, reset=True)
         n_rows = source.shape[0]
         columns = None if X_paired is None else PairedTable()
         paired = None if columns is None else read_checked(columns, X_paired, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._adopt(
-            fit_embedder(
+        with naming(header, table):
+            embedder = fit_embedder(
                 source,
                 config,
                 seed=seed,
@@ -465,7 +470,13 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 observe=None if observe is None else lambda _, moment: observe(moment),
                 pulse=pulse,
                 whole=whole,
-            ),
+            )
+        embedder.notes = [named(header, table, note) for note in embedder.notes]
+        if config.kind == "auto" and embedder.table.depth is None:
+            hint = layer_of_counts(table)
+            embedder.notes += [] if hint is None else [hint]
+        self._adopt(
+            embedder,
             n_rows=n_rows,
             paired_columns=columns,
             fitted_on=fingerprint(source),

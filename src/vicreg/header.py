@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -9,15 +11,25 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
+from vicreg.counts import looks_like_counts
 from vicreg.frames import listed
 from vicreg.sources import contents, is_annotated, read, take_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vicreg.sources import Source
 
-__all__ = ["PairedTable", "TableHeader", "ignored", "places_of", "read_checked"]
+__all__ = [
+    "PairedTable",
+    "TableHeader",
+    "ignored",
+    "layer_of_counts",
+    "named",
+    "naming",
+    "places_of",
+    "read_checked",
+]
 
 
 class TableHeader(BaseEstimator):  # type: ignore[misc]
@@ -90,6 +102,44 @@ def ignored(fitted: Sequence[str], given: Sequence[str]) -> list[str]:
         return []
     columns = "column" if len(extra) == 1 else "columns"
     return [f"ignored {len(extra)} {columns} that the model was not fitted on: {listed(extra)}"]
+
+
+def layer_of_counts(table: Any) -> str | None:
+    """Words on the first layer of an AnnData that holds counts, for one whose matrix does not."""
+    if not is_annotated(table):
+        return None
+    for name, matrix in table.layers.items():
+        if looks_like_counts(read(matrix)):
+            return (
+                f"X holds no counts, but layers[{name!r}] does: --layer {name}, or fit that matrix"
+            )
+    if table.raw is not None and looks_like_counts(read(table.raw.X)):
+        return "X holds no counts, but raw.X does: --layer raw, or fit that matrix"
+    return None
+
+
+def named(owner: BaseEstimator, table: object, text: str) -> str:
+    """A message on an AnnData's matrix, whose columns are x0, x1, ..., with its genes' names."""
+    if not is_annotated(table):
+        return text
+    names = owner.feature_names_in_
+    return re.sub(
+        r"(column|[:,]) 'x(\d+)'", lambda found: f"{found[1]} {names[int(found[2])]!r}", text
+    )
+
+
+@contextmanager
+def naming(owner: BaseEstimator, table: object) -> Iterator[None]:
+    """Errors name an AnnData's genes, and a layer of counts where they are on counts."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        text = named(owner, table, str(error))
+        if text.startswith("counts must be"):
+            text = ". ".join(filter(None, (text, layer_of_counts(table))))
+        if text == str(error) or type(error) not in (ValueError, TypeError):
+            raise
+        raise type(error)(text) from None
 
 
 def read_checked(owner: BaseEstimator, X: object, *, reset: bool) -> Source:

@@ -56,7 +56,8 @@ class Artifact:
     feature_names: list[str] | None
     n_features: int
     n_rows: int
-    #: Columns that were set aside at fit, by what they were for: label, id, groups, weight.
+    #: Columns that were set aside at fit, by what they were for: label, id, groups, weight;
+    #: and the layer of an h5ad file that the fit was of.
     aside: dict[str, str | None] = field(default_factory=dict)
     #: Names and number of the second table's columns, where pairs of rows were fitted.
     paired: dict[str, Any] | None = None

@@ -32,6 +32,7 @@ __all__ = [
     "shuffle_columns",
     "take_columns",
     "take_rows",
+    "with_layer",
 ]
 
 #: Entries of a block that is worked on at a time. An array's fits the processor's cache (512 KiB as
@@ -124,6 +125,29 @@ def is_annotated(data: object) -> bool:
     return type(data).__name__ == "AnnData" and hasattr(data, "var_names")
 
 
+def with_layer(data: Any, name: str) -> Any:
+    """An AnnData whose matrix is one of its layers: ``raw`` is that of ``.raw``, ``X`` its own.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name in data.layers:
+        return type(data)(data.layers[name], obs=data.obs, var=data.var)
+    if name == "raw" and data.raw is not None:
+        return data.raw.to_adata()
+    if name == "X" and data.X is not None:
+        return data
+    raise ValueError(f"no layer {name!r}; it has {', '.join(_matrices(data)) or 'none'}")
+
+
+def _matrices(data: Any) -> list[str]:
+    """Names of an AnnData's matrices."""
+    own = ["X"] if data.X is not None else []
+    return [*own, *(str(name) for name in data.layers), *(["raw"] if data.raw is not None else [])]
+
+
 def column_names(source: Source) -> tuple[str, ...]:
     """The columns' names; ``x0``, ``x1``, ... for an array.
 
@@ -205,7 +229,11 @@ def _checked_annotated(data: Any) -> Any:
     if data.isbacked:
         raise ValueError("an AnnData must be in memory, however: it is backed; call .to_memory()")
     if data.X is None:
-        raise ValueError("an AnnData must have its matrix in X, however: X is None")
+        names = _matrices(data)
+        advice = f"; take a layer, adata.layers[NAME] or --layer NAME: {', '.join(names)}"
+        raise ValueError(
+            f"an AnnData must have its matrix in X, however: X is None{advice if names else ''}"
+        )
     return data.X
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from vicreg.cli import AsJson, FitOptions, Id, Label, Preset, Quiet, _given, _say
+from vicreg.cli import AsJson, FitOptions, Id, Label, Layer, Preset, Quiet, _given, _say
 from vicreg.config import Config, preset
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def tune(
     trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    layer: Layer = None,
     objective: Annotated[
         list[str] | None,
         Parameter(
@@ -93,7 +94,7 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import CommandFile
+    from vicreg.command_table import LAYER, CommandFile
     from vicreg.persistence import check_file, check_free
     from vicreg.studies import without_password
     from vicreg.tuning import tune as run
@@ -105,11 +106,11 @@ def tune(
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
-    table = CommandFile(data).read()
+    table = CommandFile(data, layer=layer).read()
     for name in (label, id):
         if name is not None:
             table.column(name)
-    aside = {"label": label, "id": id}
+    aside = {"label": label, "id": id, LAYER: layer}
     started = time.perf_counter()
     with ExitStack() as stack:
         observe = None
