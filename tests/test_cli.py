@@ -616,6 +616,48 @@ def test_ctrl_c_in_a_real_fit_keeps_what_is_trained(tmp_path: Path) -> None:
     assert not np.allclose(model.transform(features), start.transform(features), atol=1e-3)
 
 
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_ctrl_c_is_told_in_one_line(
+    command: str, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    if command == "evaluate":
+        assert run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *FAST).status == 0
+    calls = []
+
+    def interrupting(*_: object) -> None:
+        calls.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vicreg.training.TrainingStep.__call__", interrupting)
+    arguments = {"fit": [tmp_path / "t.csv", "--out", tmp_path / "m", *FAST],
+                 "evaluate": [tmp_path / "m", tmp_path / "t.csv"]}  # fmt: skip
+    told = run(command, *arguments[command])
+    assert (told.status, told.out, told.err) == (130, "", "vicreg: interrupted\n")
+    assert calls == [1]
+
+
+def test_ctrl_c_in_a_search_says_where_its_trials_are(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table().write_csv(tmp_path / "t.csv")
+
+    def interrupting(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vicreg.training.TrainingStep.__call__", interrupting)
+    told = run("tune", tmp_path / "t.csv", "--out", tmp_path / "m", "--trials", 2, *FAST)
+    assert told.status == 130
+    assert told.err == (
+        f"vicreg: interrupted: finished trials are kept in {tmp_path / 'm.journal'}, "
+        "the same command again adds to them\n"
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr("warnings.showwarning", None)
+    again = run("tune", tmp_path / "t.csv", "--out", tmp_path / "m", "--trials", 1, *FAST, "--json")
+    assert json.loads(again.out)["trials"] == {"complete": 1, "fail": 1}
+
+
 def read_terminal(handle: int) -> bytes:
     try:
         return os.read(handle, 4096)

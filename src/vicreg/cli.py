@@ -1,6 +1,7 @@
 """The command line: ``vicreg demo | fit | evaluate | info``; two commands have their own files.
 
-Exit status 0, or 2 with one line on stderr. ``--json`` prints one machine-readable line on stdout.
+Exit status 0, or another with one line on stderr. ``--json`` prints one machine-readable line on
+stdout.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ app = App(
     name="vicreg",
     help="Embeddings of matrices and tables without labels, learnt with VICReg.",
     version=__version__,
+    suppress_keyboard_interrupt=False,  # main has a word to say about it
 )
 
 
@@ -447,8 +449,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"vicreg: error: {message}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("vicreg: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(": ".join(["vicreg", "interrupted", *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)
 
 

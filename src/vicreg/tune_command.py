@@ -6,8 +6,8 @@ import json
 import re
 import sys
 import time
-from contextlib import ExitStack
-from pathlib import Path  # noqa: TC003 (the command line reads the annotation)
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -17,6 +17,8 @@ from vicreg.cli import AsJson, FitOptions, Id, Label, Layer, Preset, Quiet, _giv
 from vicreg.config import Config, preset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vicreg.command_table import CommandTable
     from vicreg.tuning import TuningResult
 
@@ -118,6 +120,7 @@ def tune(
             from vicreg.study_page import StudyPage
 
             observe = stack.enter_context(StudyPage(watch, f"Tuning on {data.name}", trials))
+        stack.enter_context(_resumable(storage))
         result = run(
             table.features(aside),
             None if label is None else table.column(label),
@@ -155,6 +158,20 @@ def tune(
         f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
         f"study in {without_password(storage)}"
     )
+
+
+@contextmanager
+def _resumable(storage: str) -> Iterator[None]:
+    """What ends the search early says where its trials are."""
+    from vicreg.studies import is_url, without_password
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if is_url(storage) or Path(storage).exists():
+            kept = f"finished trials are kept in {without_password(storage)}"
+            stop.args = (f"{kept}, the same command again adds to them",)
+        raise
 
 
 def _report(
