@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -656,6 +657,56 @@ def test_ctrl_c_in_a_search_says_where_its_trials_are(
     monkeypatch.setattr("warnings.showwarning", None)
     again = run("tune", tmp_path / "t.csv", "--out", tmp_path / "m", "--trials", 1, *FAST, "--json")
     assert json.loads(again.out)["trials"] == {"complete": 1, "fail": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("command", ["fit", "embed"])
+def test_sigterm_leaves_nothing_half_done(
+    command: str, signals: int, tmp_path: Path, run: Any
+) -> None:
+    table(300).write_csv(tmp_path / "t.csv")
+    assert run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *FAST).status == 0
+    before = (tmp_path / "m" / "model.json").read_bytes()
+    # Each stops in the middle of its work, and says so.
+    of, arguments = {
+        "fit": (
+            "vicreg.training.TrainingStep.mean_terms",
+            ["t.csv", "--out", "m", "--watch", "live.html", *FAST],
+        ),
+        "embed": ("vicreg.embedding_file._into_table", ["m", "t.csv", "--out", "Z.csv"]),
+    }[command]
+    code = (
+        "import sys, time, pkgutil\n"
+        "from vicreg.cli import main\n"
+        "def there(*_): print('there', flush=True); time.sleep(60)\n"
+        f"owner, _, name = {of!r}.rpartition('.')\n"
+        "setattr(pkgutil.resolve_name(owner), name, there)\n"
+        "main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, command, *arguments],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    for _ in range(signals):  # timeout and schedulers send it twice
+        process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "vicreg: terminated\n")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"t.csv", "m", *(["live.html"] if command == "fit" else [])}
+    assert (tmp_path / "m" / "model.json").read_bytes() == before
+    if command == "fit":
+        assert "VICReg on t.csv: stopped" in (tmp_path / "live.html").read_text(encoding="utf-8")
+
+
+def test_the_command_line_leaves_signals_as_they_were(run: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("info", "nothing").status == 2
+    assert signal.getsignal(signal.SIGTERM) is before
+    with ThreadPoolExecutor(1) as pool:  # a thread cannot have signals of its own
+        assert pool.submit(run, "info", "nothing").result().status == 2
 
 
 def read_terminal(handle: int) -> bytes:

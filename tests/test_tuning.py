@@ -594,6 +594,68 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert json.loads(out)["trials"] == {"complete": len(finished) + 2, "fail": 1}
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has buried yet has."""
+    told = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return not told or told.startswith("Z")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_search_that_is_ended_takes_its_workers_and_their_table_along(
+    by: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    page = tmp_path / "live.html"
+    options = ("--trials", "9", "--workers", "2", "--watch", str(page))
+    process, journal = started(tmp_path, *options, steps=30000)
+    # The first of them is the default, which must not be lost either.
+    wait_for(lambda: len(running(journal)) == 2, process)
+    cut = running(journal)
+    workers = [int(trial.user_attrs[OWNER].split(":")[2]) for trial in cut]
+    assert any(temporary.rglob("data.*"))
+    process.send_signal(by)
+    _, err = process.communicate(timeout=60)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (
+        all(map(gone, workers)) and not any(temporary.iterdir())
+    ):
+        time.sleep(0.1)
+    assert all(map(gone, workers))
+    assert list(temporary.iterdir()) == []
+    with quiet_optuna():
+        trials = optuna.load_study(study_name="vicreg", storage=open_storage(journal)).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "FAIL", "WAITING", "WAITING"]
+    for trial in trials[2:]:
+        before = trials[trial.user_attrs["retry_of"]]
+        assert trial.system_attrs["fixed_params"] == before.params
+    if by != signal.SIGKILL:
+        status, word = (143, "terminated") if by == signal.SIGTERM else (130, "interrupted")
+        assert process.returncode == status
+        assert err == (
+            f"vicreg: {word}: finished trials are kept in {journal}, "
+            "the same command again adds to them\n"
+        )
+        assert "Tuning on digits.csv: stopped" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_sigterm_gives_the_trials_at_hand_back(tmp_path: Path) -> None:
+    process, journal = started(tmp_path, "--trials", "9", steps=30000)
+    wait_for(lambda: running(journal), process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    with quiet_optuna():
+        trials = optuna.load_study(study_name="vicreg", storage=open_storage(journal)).trials
+    assert [trial.state.name for trial in trials] == ["FAIL", "WAITING"]
+    assert trials[1].user_attrs["default"]
+
+
 @pytest.mark.slow
 def test_optuna_dashboard_loads_the_study(tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import sys
+import threading
 import time
 import typing
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,11 +28,15 @@ from vicreg import __version__
 from vicreg.config import Config, preset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vicreg.scorecard import Scorecard
 
-__all__ = ["app", "main"]
+__all__ = ["Terminated", "app", "main"]
+
+#: Seconds in which a second SIGTERM is taken for the first: ``timeout`` and schedulers send it to
+#: the process and to its group, and what the first has begun to put away must not be cut short.
+SAME_SIGNAL = 5.0
 
 app = App(
     name="vicreg",
@@ -427,16 +433,24 @@ def info(
     Console().print(told)
 
 
+class Terminated(SystemExit):
+    """SIGTERM: from ``kill``, ``docker stop`` or a cluster's time limit."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, with 2 after an error, with 130 after Ctrl-C."""
+    """Run the command line.
+
+    Exits with 0, with 2 after an error, with 130 after Ctrl-C and with 143 after SIGTERM.
+    """
     warnings.showwarning = _show_warning
     try:
-        app(
-            list(sys.argv[1:] if arguments is None else arguments),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with _sigterm_raised():
+            app(
+                list(sys.argv[1:] if arguments is None else arguments),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
     except (
         CycloptsError,
         ValueError,
@@ -449,9 +463,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"vicreg: error: {message}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt as stop:
-        print(": ".join(["vicreg", "interrupted", *map(str, stop.args)]), file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, Terminated) as stop:
+        by_signal = isinstance(stop, Terminated)
+        word = "terminated" if by_signal else "interrupted"
+        print(": ".join(["vicreg", word, *map(str, stop.args)]), file=sys.stderr)
+        sys.exit(143 if by_signal else 130)
+
+
+@contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    """SIGTERM as an exception, so that files, pages and workers are put away as after Ctrl-C."""
+    before = signal.getsignal(signal.SIGTERM)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or before in (None, signal.SIG_IGN):  # not ours to change
+        yield
+        return
+    since = -SAME_SIGNAL
+
+    def end(_signal: int, _frame: object) -> None:
+        nonlocal since
+        now = time.monotonic()
+        if now - since >= SAME_SIGNAL:
+            since = now
+            raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _all_of(observers: list[Any]) -> Any:

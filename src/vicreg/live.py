@@ -110,7 +110,7 @@ class WatchedPage:
         self._state.running = False
         self._state.status = "finished" if kind is None else "stopped"
         if error is not None:
-            self._state.told += f" {type(error).__name__}: {error}"
+            self._state.told += f" {type(error).__name__}: {error}".rstrip(": ")
         self._write()
 
     def _tell(self) -> None:

@@ -191,8 +191,8 @@ def work(
 
     Raises
     ------
-    KeyboardInterrupt
-        After Ctrl-C; trials at hand go back to the queue.
+    KeyboardInterrupt, SystemExit
+        After Ctrl-C, or a signal that was made an exit; trials at hand go back to the queue.
     """
     bench = Bench(of.source, of.labels, seed=of.seed)
     run = _TrialRun(of, bench, n_threads, None if told is None else lambda: told(study))
@@ -203,7 +203,7 @@ def work(
                     study.optimize(run, n_trials=1, catch=(Exception,))
                 else:
                     run.together(study, count)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             with quiet_optuna():
                 for number in run.at_hand:
                     if not give_back(study, number, "interrupted"):

@@ -12,6 +12,7 @@ import math
 import tempfile
 import time
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,10 +184,13 @@ def tune(
         prune=prune,
     )
     until = None if timeout is None else time.monotonic() + timeout
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = Path()  # of workers
+        if n_workers > 1:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vicreg-")))
         passing = storage is None and n_workers > 1
         if passing:
-            storage = Path(folder) / "study.journal"
+            storage = folder / "study.journal"
         study = begin(of, storage, study_name, sampler=sampler, n_trials=n_trials)
         with TuningBar(n_trials, of.objectives, show=verbose) as bar:
 
@@ -201,6 +205,7 @@ def tune(
                     run_workers(
                         of,
                         study,
+                        folder,
                         storage=storage,
                         sampler=sampler,
                         n_trials=n_trials,

@@ -1,17 +1,21 @@
 """Processes that work on one study: ``python -m vicreg.workers FOLDER``.
 
 The parent gives out tickets, one for each trial, over the worker's standard input. A worker whose
-parent is gone ends after its trial. A worker that dies is noticed at once: its trials go back to
-the queue, its tickets to the others, and another worker takes its place.
+parent is gone, which closes that, gives its trials back, removes the job's folder and ends. A
+worker that dies is noticed at once: its trials go back to the queue, its tickets to the others, and
+another worker takes its place.
 """
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
+import queue
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -40,11 +44,14 @@ __all__ = ["main", "run_workers"]
 ASK = "tickets?"
 #: Deaths in a row, without a trial between them, after which no more workers are started.
 MOST_DEATHS = 3
+#: Seconds that a worker which is told to end may take to give its trials back.
+PATIENCE = 5.0
 
 
 def run_workers(
     of: Plan,
     study: Study,
+    folder: Path,
     *,
     storage: str | Path | None,
     sampler: str,
@@ -55,28 +62,30 @@ def run_workers(
 ) -> None:
     """Run trials in processes of one thread each until there are ``n_trials`` more.
 
+    ``folder`` is an empty one, where they find the table. Whoever made it removes it; if this
+    process is killed, they do.
+
     Raises
     ------
     RuntimeError
         If workers die one after the other; with the last words of one.
-    KeyboardInterrupt
-        After Ctrl-C, when the workers have given their trials back.
+    KeyboardInterrupt, SystemExit
+        After Ctrl-C, or a signal that was made an exit, when the workers have given their trials
+        back.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _write_job(folder, of, storage, study.study_name, sampler, n_trials)
-        crew = _Crew(folder, study, Tickets(n_trials, until, n_workers))
+    _write_job(folder, of, storage, study.study_name, sampler, n_trials)
+    crew = _Crew(folder, study, Tickets(n_trials, until, n_workers))
+    try:
         for _ in range(n_workers):
             crew.hire()
-        try:
-            while crew.busy():
-                told(study)
-                time.sleep(0.2)
-        finally:
-            crew.dismiss()
-        told(study)
-        if crew.failure:
-            raise RuntimeError(f"workers died one after the other: {crew.failure}")
+        while crew.busy():
+            told(study)
+            time.sleep(0.2)
+    finally:
+        crew.dismiss()
+    told(study)
+    if crew.failure:
+        raise RuntimeError(f"workers died one after the other: {crew.failure}")
 
 
 class _Crew:
@@ -88,13 +97,11 @@ class _Crew:
         self.failure = ""
         self.closing = False
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._hired = 0
+        self._hired: list[tuple[subprocess.Popen[str], threading.Thread]] = []
 
     def hire(self) -> None:
         """Start a worker, and a thread that answers it."""
-        errors = (self.folder / f"worker-{self._hired}.log").open("w+", encoding="utf-8")
-        self._hired += 1
+        errors = (self.folder / f"worker-{len(self._hired)}.log").open("w+", encoding="utf-8")
         process = subprocess.Popen(  # noqa: S603 (this very module)
             [sys.executable, "-m", "vicreg.workers", str(self.folder)],
             stdin=subprocess.PIPE,
@@ -104,18 +111,25 @@ class _Crew:
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         thread = threading.Thread(target=self._serve, args=(process, errors), daemon=True)
-        self._threads.append(thread)
+        self._hired.append((process, thread))
         thread.start()
 
     def busy(self) -> bool:
         """Whether any worker is still there."""
-        return any(thread.is_alive() for thread in self._threads)
+        return any(thread.is_alive() for _, thread in self._hired)
 
     def dismiss(self) -> None:
-        """Give out no more tickets, and wait for the workers to end their trials."""
-        self.closing = True
-        for thread in list(self._threads):
+        """End all workers that are still there; they give their trials back."""
+        with self._lock:  # nobody is hired any more
+            self.closing = True
+        for process, _ in self._hired:
+            process.terminate()
+        until = time.monotonic() + PATIENCE
+        for process, thread in self._hired:
+            thread.join(max(0.0, until - time.monotonic()))
+            process.kill()
             thread.join()
+        release_dead(self.study)  # of those that could not
 
     def _serve(self, process: subprocess.Popen[str], errors: Any) -> None:
         assert process.stdin is not None
@@ -141,9 +155,11 @@ class _Crew:
         errors.seek(0)
         words = errors.read().strip()
         errors.close()
-        if code == 0 or self.closing:
+        if code == 0:
             return
         with self._lock:
+            if self.closing:
+                return
             self.tickets.give_back(holds)
             self.deaths += 1
             release_dead(self.study)
@@ -160,6 +176,8 @@ def main(folder: Path) -> None:
 
     torch.set_num_threads(1)
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    _exit_when_told()
+    parent = _Parent(folder)
     labels = folder / "labels.npy"
     source = _read_table(folder)
     of = plan(
@@ -186,7 +204,7 @@ def main(folder: Path) -> None:
         is_worker=True,
     )
     together = at_once(of, job["storage"], job["sampler"])
-    work(of, study, _tickets, together=together, n_threads=1)
+    work(of, study, parent.tickets, together=together, n_threads=1)
 
 
 def _read_table(folder: Path) -> Source:
@@ -198,9 +216,44 @@ def _read_table(folder: Path) -> Source:
     return read(folder / "data.parquet")
 
 
-def _tickets(most: int) -> int:
-    print(ASK, most, flush=True)
-    return int(sys.stdin.readline().strip() or 0)
+class _Parent:
+    """The process that gives out tickets. When it is gone, this one ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._given: queue.SimpleQueue[int] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tickets(self, most: int) -> int:
+        with suppress(BrokenPipeError):  # then it is gone, and 0 is what comes
+            print(ASK, most, flush=True)
+        return self._given.get()
+
+    def _listen(self) -> None:
+        # Without Python's buffer: its lock, held by a thread, would not let the process end.
+        with open(0, "rb", buffering=0, closefd=False) as pipe:
+            for line in pipe:
+                self._given.put(int(line))
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._given.put(0)
+        _thread.interrupt_main(signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os._exit(143)
+
+
+def _exit_when_told() -> None:
+    """End by SIGTERM and Ctrl-C, once: a second one must not cut short what the first began."""
+
+    def end(number: int, _frame: object) -> None:
+        for one in told_by:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    told_by = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is not
+        told_by.append(signal.SIGINT)
+    for one in told_by:
+        signal.signal(one, end)
 
 
 def _write_job(
