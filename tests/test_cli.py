@@ -631,8 +631,10 @@ def test_ctrl_c_is_told_in_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vicreg.training.TrainingStep.__call__", interrupting)
-    arguments = {"fit": [tmp_path / "t.csv", "--out", tmp_path / "m", *FAST],
-                 "evaluate": [tmp_path / "m", tmp_path / "t.csv"]}  # fmt: skip
+    arguments: dict[str, list[object]] = {
+        "fit": [tmp_path / "t.csv", "--out", tmp_path / "m", *FAST],
+        "evaluate": [tmp_path / "m", tmp_path / "t.csv"],
+    }
     told = run(command, *arguments[command])
     assert (told.status, told.out, told.err) == (130, "", "vicreg: interrupted\n")
     assert calls == [1]
