@@ -277,6 +277,15 @@ def test_a_study_in_which_every_trial_fails_says_why() -> None:
         ({"objective": "loss"}, "objective must be among"),
         ({"space": {"lam": {"low": 2, "high": 1}}}, "must not be empty"),
         ({"margin": -1}, "margin must be a number from 0, or None, however: margin=-1"),
+        ({"margin": np.nan}, "margin must be a number from 0, or None, however: margin=nan"),
+        ({"timeout": np.int64(0)}, "timeout must be seconds above 0, or None, however: timeout="),
+        ({"timeout": True}, "timeout must be seconds above 0, or None, however: timeout=True"),
+        ({"timeout": "5"}, "timeout must be seconds above 0, or None, however: timeout='5'"),
+        ({"n_threads": 0}, "n_threads must be an integer from 1, or None .*however: n_threads=0"),
+        ({"n_threads": 1.5}, "n_threads must be an integer from 1, .*however: n_threads=1.5"),
+        ({"objective": [1]}, "objective must be among silhouette, .*however: objective=1"),
+        ({"objective": [["knn"]]}, r"objective must be among .*however: objective=\['knn'\]"),
+        ({"objective": []}, "objectives must be some"),
         ({"sampler": "best"}, "sampler must be one of"),
         ({"storage": "sqlite:///x.db", "n_workers": 2}, "SQLite loses trials"),
     ],
@@ -286,6 +295,50 @@ def test_bad_arguments_are_refused_before_the_first_trial(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         tune(X, **{"space": SMALL, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            {"objective": lambda: 1},
+            "objective must be a name or a list of names, however: objective=<function .*"
+            "choose among silhouette, knn",
+        ),
+        ({"objective": 1}, "objective must be a name or a list of names, however: objective=1"),
+        ({"space": [1]}, r"space must be a mapping of .*such as {'lam'.*however: space=\[1\]"),
+        ({"space": []}, r"space must be a mapping of .*however: space=\[\]"),
+        ({"fixed": [1]}, r"fixed must be a mapping of .*such as {'steps'.*however: fixed=\[1\]"),
+        ({"fixed": "steps"}, "fixed must be a mapping of .*however: fixed='steps'"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_before_the_first_trial(
+    arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        tune(X, **{"space": SMALL, **arguments})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    two: Any = np.int64(2)
+    kinds: tuple[Any, ...] = (int, np.int64)
+    same: dict[str, Any] = {"objective": "rankme", "space": SMALL, "random_state": 0}
+    plain, of_numpy = (
+        tune(
+            X,
+            **same,
+            n_trials=whole(2),
+            timeout=whole(600),
+            margin=whole(1),
+            finalists=whole(1),
+            n_threads=whole(1),
+        )
+        for whole in kinds
+    )
+    assert [one["rankme"] for one in plain.trials] == [one["rankme"] for one in of_numpy.trials]
+    assert plain.best_trial == of_numpy.best_trial
+    found = tune(X, **same, n_trials=two, n_workers=two, finalists=0)
+    assert [one["state"] for one in found.trials] == ["complete", "complete"]
 
 
 def test_few_labels_of_one_class_are_refused() -> None:

@@ -460,10 +460,12 @@ def objectives_named(names: Sequence[str], *, labelled: bool) -> list[Objective]
     ValueError
         If a name is unknown or twice there, or needs labels that there are not.
     """
-    known = ", ".join(OBJECTIVES)
+    known = tuple(OBJECTIVES)
     for name in names:
-        if name not in OBJECTIVES:
-            raise ValueError(f"objective must be among {known}, however: objective={name!r}")
+        if name not in known:  # whatever it is, hashable or not
+            raise ValueError(
+                f"objective must be among {', '.join(known)}, however: objective={name!r}"
+            )
         if OBJECTIVES[name].needs_labels and not labelled:
             free = ", ".join(one.name for one in OBJECTIVES.values() if not one.needs_labels)
             raise ValueError(

@@ -172,6 +172,8 @@ def search_space(
     ------
     ValueError
         If a name is unknown, a range or choice empty, or a bound outside what the argument allows.
+    TypeError
+        If ``given`` or ``fixed`` is no mapping.
 
     Examples
     --------
@@ -182,6 +184,15 @@ def search_space(
     >>> list(search_space({"spectrum": [0.0, 0.2, 1.0]}, only=True)[0])
     ['spectrum']
     """
+    for name, named, such in (
+        ("space", given, "{'lam': {'low': 1, 'high': 25}}"),
+        ("fixed", fixed, "{'steps': 500}"),
+    ):
+        if named is not None and not isinstance(named, Mapping):
+            raise TypeError(
+                f"{name} must be a mapping of arguments' names, such as {such}, "
+                f"however: {name}={named!r}"
+            )
     space = {} if only else dict(DEFAULT_SPACE)
     kept: dict[str, Any] = dict(fixed or {})
     for name, entry in (given or {}).items():

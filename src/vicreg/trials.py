@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +44,7 @@ from vicreg.studies import (
 from vicreg.table import TableEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def plan(
         )
     if objective is None:
         objective = DEFAULT_WITHOUT if labels is None else DEFAULT_WITH_LABELS
-    names = (objective,) if isinstance(objective, str) else tuple(objective)
+    names = _names(objective)
     chosen = objectives_named(names, labelled=labels is not None)
     searched, kept = search_space(space, fixed, only=only)
     # Half-trained, trials that differ in what follows are all alike: there is nothing to prune by.
@@ -140,6 +141,17 @@ def plan(
     data = _fingerprint(source, labels) if data is None else data
     together = _together(bench, searched, kept, device)
     return Plan(source, labels, searched, kept, names, seed, device, prune, data, together)
+
+
+def _names(objective: object) -> tuple[str, ...]:
+    """The objectives' names, of one or of several."""
+    names = (objective,) if isinstance(objective, str) else objective
+    if not isinstance(names, Iterable) or isinstance(names, Mapping):
+        raise TypeError(
+            "objective must be a name or a list of names, "
+            f"however: objective={objective!r}; choose among {', '.join(OBJECTIVES)}"
+        )
+    return tuple(names)
 
 
 def at_once(of: Plan, storage: str | Path | None, sampler: str) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+import numbers
 import tempfile
 import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from optuna.trial import TrialState
@@ -136,6 +137,8 @@ def tune(
     ValueError
         For arguments that make no study, labels that do not suit the objective, or a storage with
         another study of the same name.
+    TypeError
+        If ``objective`` is no name and no sequence of names, or ``space`` or ``fixed`` no mapping.
     ConnectionError
         If a database does not answer.
     RuntimeError
@@ -157,7 +160,10 @@ def tune(
         n_workers=n_workers,
         finalists=finalists,
         margin=margin,
+        n_threads=n_threads,
     )
+    # NumPy's numbers are no plain ones, which a worker's job, a JSON document, must have.
+    n_trials, n_workers, finalists = int(n_trials), int(n_workers), int(finalists)
     check_storage(storage, n_workers)
     source = read(X)
     labels = None
@@ -438,7 +444,13 @@ class TuningResult:
 
 
 def _check_arguments(
-    *, n_trials: object, timeout: object, n_workers: object, finalists: object, margin: object
+    *,
+    n_trials: object,
+    timeout: object,
+    n_workers: object,
+    finalists: object,
+    margin: object,
+    n_threads: object,
 ) -> None:
     """Refuse numbers that make no study."""
     for name, value, least in (
@@ -446,16 +458,28 @@ def _check_arguments(
         ("n_workers", n_workers, 1),
         ("finalists", finalists, 0),
     ):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        if not _is_whole(value, least):
             raise ValueError(f"{name} must be an integer from {least}, however: {name}={value!r}")
-    if timeout is not None and (
-        not isinstance(timeout, int | float) or isinstance(timeout, bool) or not timeout > 0
-    ):
+    if n_threads is not None and not _is_whole(n_threads, 1):
+        raise ValueError(
+            "n_threads must be an integer from 1, or None for as many as pay, "
+            f"however: n_threads={n_threads!r}"
+        )
+    if timeout is not None and not (_is_number(timeout) and timeout > 0):
         raise ValueError(f"timeout must be seconds above 0, or None, however: timeout={timeout!r}")
-    if margin is not None and (
-        not isinstance(margin, int | float) or isinstance(margin, bool) or not margin >= 0
-    ):
+    if margin is not None and not (_is_number(margin) and margin >= 0):
         raise ValueError(f"margin must be a number from 0, or None, however: margin={margin!r}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        return False
+    return int(value) >= least
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number, of Python or of NumPy, and no truth value."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_above(
