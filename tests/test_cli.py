@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
 import pty
+import re
 import resource
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from sklearn.datasets import load_wine
 
 from vicreg import VICReg, load
 from vicreg.cli import main
+from vicreg.command_table import CommandFile
 
 FAST = ["--steps", "10", "--hidden", "16", "--projector", "16", "16", "--n-components", "8", "-q"]
 DIMENSIONS = [f"vicreg{place}" for place in range(8)]
@@ -274,6 +278,38 @@ def test_pairs_go_all_the_way(tmp_path: Path, run: Any) -> None:
     assert "same rows in the same order, however: row 0 is 's177', not 's000'" in told.err
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (["1", "2", ""], [1, 2, None], ""),
+        (["1", "02", ""], [1.0, 2.0, None], ""),
+        (["1.5", "2", ""], [1.5, 2.0, None], ""),
+        (["2024-01-01", "2024-02-29", ""], [date(2024, 1, 1), date(2024, 2, 29), None], ""),
+        (["007", "NA", ""], ["007", "NA", None], ""),
+        (["007", "NA", ""], ["7", "NA", None], "row 0 is '7', not '007'"),
+        (["1", "x", ""], [1, 2, None], "row 1 is '2', not 'x'"),
+        (["1", "3", ""], [1, 2, None], "row 1 is 2, not 3"),
+        (["1", "2", ""], [1, 2, 3], "row 2 is 3, not None"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_ids_of_a_csv_file_are_those_of_a_parquet_file(
+    tmp_path: Path, first: list[str], second: list[Any], message: str, turned: bool
+) -> None:
+    pl.DataFrame({"id": first}).write_csv(tmp_path / "a.csv")
+    pl.DataFrame({"id": second}).write_parquet(tmp_path / "b.parquet")
+    paths = [tmp_path / "a.csv", tmp_path / "b.parquet"]
+    tables = [CommandFile(path, ids=["id"]).read() for path in paths]
+    if turned:
+        tables.reverse()
+        message = re.sub("is (.*), not (.*)", r"is \2, not \1", message)
+    if not message:
+        tables[0].check_same_rows(tables[1], "id")
+        return
+    with pytest.raises(ValueError, match=f"same rows in the same order, however: {message}$"):
+        tables[0].check_same_rows(tables[1], "id")
+
+
 @pytest.mark.parametrize("name", ["sample", "number"])
 def test_npy_files_come_with_their_ids(fitted: Path, tmp_path: Path, run: Any, name: str) -> None:
     numbers = [pl.Series("number", range(1000, 1178))] if name == "number" else []
@@ -286,6 +322,72 @@ def test_npy_files_come_with_their_ids(fitted: Path, tmp_path: Path, run: Any, n
     assert np.load(out, allow_pickle=False).shape == (178, 8)
     ids = np.load(tmp_path / "Z.ids.npy", allow_pickle=False)
     assert ids.tolist() == frame[name].to_list()
+
+
+IDS = ["7", "007", "1E3", "1000", "00000", "NA", "None", "", " x", 'say "a, b"', "1.0", "0x1F"]
+
+
+def named(ids: list[str]) -> pl.DataFrame:
+    return (
+        pl.concat([table()] * -(-len(ids) // 178))
+        .head(len(ids))
+        .with_columns(sample=pl.Series(ids))
+    )
+
+
+@pytest.mark.parametrize("chosen", [[], ["--id", "sample"]])
+@pytest.mark.parametrize(("name", "separator"), [("t.csv", ","), ("t.tsv", "\t")])
+def test_ids_come_out_to_the_letter(
+    fitted: Path,
+    tmp_path: Path,
+    run: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    separator: str,
+    chosen: list[str],
+) -> None:
+    monkeypatch.setattr("vicreg.embed_command.ENTRIES", 1)
+    ids = [f"{row:04}" for row in range(1024)] + IDS  # these are a block of their own
+    named(ids).write_csv(tmp_path / name, separator=separator)
+    for out in ("Z.parquet", "Z.csv", "Z.npy"):
+        told = run("embed", fitted, tmp_path / name, "--out", tmp_path / out, *chosen)
+        assert told.status == 0, told.err
+    assert pl.read_parquet(tmp_path / "Z.parquet")["sample"].fill_null("").to_list() == ids
+    with (tmp_path / "Z.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["sample"] for row in csv.DictReader(file)] == ids
+    assert np.load(tmp_path / "Z.ids.npy", allow_pickle=False).tolist() == ids
+
+
+def test_numbers_that_name_rows_are_missing_as_empty_ids_in_a_npy_file(
+    fitted: Path, tmp_path: Path, run: Any
+) -> None:
+    numbers = [None, 2**53 + 1, *range(176)]
+    table().with_columns(sample=pl.Series(numbers)).write_parquet(tmp_path / "t.parquet")
+    assert run("embed", fitted, tmp_path / "t.parquet", "--out", tmp_path / "Z.npy").status == 0
+    wanted = ["" if number is None else str(number) for number in numbers]
+    assert np.load(tmp_path / "Z.ids.npy", allow_pickle=False).tolist() == wanted
+
+
+def test_a_report_calls_rows_what_the_file_does(fitted: Path, tmp_path: Path, run: Any) -> None:
+    named([f"{row:03}" for row in range(178)]).write_csv(tmp_path / "t.csv")
+    report = tmp_path / "r.html"
+    told = run("evaluate", fitted, tmp_path / "t.csv", "--report", report, "--no-controls")
+    assert told.status == 0, told.err
+    assert '"007"' in report.read_text(encoding="utf-8")
+
+
+def test_groups_are_told_apart_to_the_letter(tmp_path: Path, run: Any) -> None:
+    groups = ["7", "007"] + ["1"] * 176
+    table().with_columns(group=pl.Series(groups)).write_csv(tmp_path / "t.csv")
+    asides = ["--id", "sample", "--label", "species", "--groups", "group"]
+    told = run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *asides, *FAST)
+    assert "2 of 178 rows are alone in their group" in told.out
+    groups[5] = "NA"
+    table().with_columns(group=pl.Series(groups)).write_csv(tmp_path / "t.csv")
+    told = run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *asides, *FAST)
+    assert "groups must name a group for every row, however: 1 missing, the first in row 5" in (
+        told.err
+    )
 
 
 def test_json_is_one_line_for_a_machine(fitted: Path, tmp_path: Path, run: Any) -> None:

@@ -224,14 +224,14 @@ def fit(
         precision=precision,
         verbose=not quiet,
     )
-    table = CommandFile(data, layer=layer).read()
+    table = CommandFile(data, layer=layer, ids=[id], groups=[groups]).read()
     aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     for name in aside.values():  # before a page of the fit is begun
         if name is not None:
             table.column(name)
     second = None
     if paired is not None:
-        second = CommandFile(paired).read()
+        second = CommandFile(paired, ids=[id]).read()
         table.check_same_rows(second, table.ids(id))
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -327,7 +327,14 @@ def evaluate(
     if report is not None:
         check_file(report)  # before the work, not after it
     fitted = load(model)
-    table = CommandFile(data, layer=layer, of_model=fitted.aside_.get(LAYER)).read()
+    kept = fitted.aside_
+    table = CommandFile(
+        data,
+        layer=layer,
+        of_model=kept.get(LAYER),
+        ids=[id, kept.get("id")],
+        groups=[kept.get("groups")],
+    ).read()
     aside = {**fitted.aside_, "given label": label, "given id": id}
     name = label if label is not None else fitted.aside_.get("label")
     labelled = label is not None or (name is not None and name in table.columns)

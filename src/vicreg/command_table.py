@@ -10,7 +10,7 @@ from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad, with_l
 from vicreg.table_file import TableFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import narwhals.stable.v2 as nw
@@ -34,6 +34,9 @@ class CommandFile:
         Of an h5ad file, what takes the place of its matrix.
     of_model : str, optional
         The layer of a model's fit: what is taken of an h5ad file where no layer is given.
+    ids, groups : collection of str or None
+        Columns that name rows and groups, if the file has them. A CSV file's are text: ids as they
+        stand there, to the letter, and groups with their missing values.
 
     Raises
     ------
@@ -51,14 +54,20 @@ class CommandFile:
     >>> from vicreg.command_table import CommandFile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "t.csv"
-    ...     _ = path.write_text("name,size\\na,1\\nb,2\\n")
-    ...     table = CommandFile(path).read()
+    ...     _ = path.write_text("name,size\\n7,1\\n007,2\\n")
+    ...     table = CommandFile(path, ids=["name"]).read()
     ...     table.column("name").to_list(), table.features({"id": "name"}).column_names
-    (['a', 'b'], ['size'])
+    (['7', '007'], ['size'])
     """
 
     def __init__(
-        self, path: Path, *, layer: str | None = None, of_model: str | None = None
+        self,
+        path: Path,
+        *,
+        layer: str | None = None,
+        of_model: str | None = None,
+        ids: Collection[str | None] = (),
+        groups: Collection[str | None] = (),
     ) -> None:
         self._path = path
         if layer is not None and not is_h5ad(path):
@@ -79,7 +88,11 @@ class CommandFile:
             self.n_rows, self.n_columns = self.annotated.shape
             head = self.annotated[:0]
         else:
-            self._file = TableFile(path)
+            self._file = TableFile(
+                path,
+                exact=[name for name in ids if name is not None],
+                texts=[name for name in groups if name is not None],
+            )
             head = self._file.head
             self.n_rows, self.n_columns = self._file.n_rows, head.shape[1]
         #: The table without its rows.
@@ -196,10 +209,38 @@ class CommandTable:
         """Refuse another table's rows if both have names for them that differ."""
         if name is None or name not in self.columns or name not in other.columns:
             return
-        pairs = zip(self.column(name).to_list(), other.column(name).to_list(), strict=False)
+        pairs = zip(*_comparable(self.arrow(name), other.arrow(name)), strict=False)
         for row, (own, one) in enumerate(pairs, first_row):
             if own != one:
                 raise ValueError(
                     f"{other._path} must have the same rows in the same order, however: row {row} "
                     f"is {one!r}, not {own!r}"
                 )
+
+
+def _comparable(own: Any, one: Any) -> tuple[list[Any], list[Any]]:
+    """Two files' ids as values that are equal where the ids are.
+
+    A CSV file's ids are text and a Parquet file's may be numbers or dates: then the text is read as
+    these, if it can be. An empty text is no id.
+    """
+    import pyarrow as pa
+    import pyarrow.compute
+
+    def is_text(ids: Any) -> bool:
+        return bool(pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type))
+
+    def without_empty(ids: Any) -> Any:
+        if not is_text(ids):
+            return ids
+        return pyarrow.compute.if_else(pyarrow.compute.equal(ids, ""), None, ids)
+
+    own, one = without_empty(own), without_empty(one)
+    try:
+        if is_text(own) and not is_text(one):
+            own = own.cast(one.type)
+        elif is_text(one) and not is_text(own):
+            one = one.cast(own.type)
+    except pa.ArrowException:
+        own, one = own.cast(pa.string()), one.cast(pa.string())
+    return own.to_pylist(), one.to_pylist()

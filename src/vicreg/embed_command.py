@@ -47,9 +47,10 @@ def embed(
     # Before the work, not after it.
     check_embedding_file(out, onto_annotated=is_h5ad(data))
     fitted = load(model)
-    files = [CommandFile(data, layer=layer, of_model=fitted.aside_.get(LAYER))]
+    named = [id, fitted.aside_.get("id")]
+    files = [CommandFile(data, layer=layer, of_model=fitted.aside_.get(LAYER), ids=named)]
     if paired is not None:
-        files.append(CommandFile(paired))
+        files.append(CommandFile(paired, ids=named))
     n_rows = files[0].n_rows
     if n_rows != files[-1].n_rows:
         raise ValueError(
@@ -82,6 +83,9 @@ def embed(
             ids: Any = np.arange(row, row + len(embedding))
             if id_name is not None:
                 ids = first.arrow(id_name)
+                if out.suffix.lower() == ".npy" and ids.null_count:
+                    # An array has no place for a missing value, and would call it None or nan.
+                    ids = ids.cast("string").fill_null("")
             write({id_name or "row": ids}, embedding)
             row += len(embedding)
     paths = [str(path) for path in files_of(out)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vicreg.frames import as_frame, check_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     import narwhals.stable.v2 as nw
@@ -17,6 +17,8 @@ __all__ = ["TableFile", "read_file"]
 
 #: Bytes that a Parquet file's columns are read at a time.
 PARQUET_BUFFER = 2**16
+#: What a CSV file's field holds where a value is missing.
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A", "?")
 
 
 def read_file(path: Path) -> nw.DataFrame[Any]:
@@ -37,6 +39,16 @@ class TableFile:
 
     Of a Parquet file no more than a block is in memory at a time. A CSV file is read whole when it
     is opened: only its end tells its columns' types.
+
+    Parameters
+    ----------
+    path : Path
+    exact : collection of str
+        Columns of a CSV file that are text, every field as it stands there: names of rows, of which
+        ``007`` is not ``7`` and ``NA`` is not missing; an empty one is. Names that the file lacks
+        do no harm.
+    texts : collection of str
+        Columns of a CSV file that are text, but may have missing values.
 
     Raises
     ------
@@ -59,7 +71,9 @@ class TableFile:
     (['a', 'b'], 3, [2, 1])
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, exact: Collection[str] = (), texts: Collection[str] = ()
+    ) -> None:
         if not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
         if path.is_dir():
@@ -77,7 +91,12 @@ class TableFile:
             )
         with self._readable():
             if self._kind == "CSV":
-                self._content = _read_csv(path, "," if suffix == ".csv" else "\t")
+                self._content = _read_csv(
+                    path,
+                    "," if suffix == ".csv" else "\t",
+                    exact=set(exact) - set(texts),
+                    texts=texts,
+                )
                 self.n_rows, head = self._content.num_rows, self._content[:0]
             else:
                 import pyarrow.parquet
@@ -149,14 +168,27 @@ def _check_is_text(path: Path) -> None:
             raise ValueError(f"{path} is not a readable CSV file: it holds binary data")
 
 
-def _read_csv(path: Path, delimiter: str) -> Any:
+def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Collection[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute
     import pyarrow.csv
 
-    return pyarrow.csv.read_csv(
+    table = pyarrow.csv.read_csv(
         path,
         parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
-            strings_can_be_null=True,
-            null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A", "?"],
+            # Texts can be null in all columns or in none: they become so below, each by its kind.
+            strings_can_be_null=False,
+            null_values=list(MISSING),
+            column_types=dict.fromkeys([*exact, *texts], pa.string()),
         ),
     )
+    for place, field in enumerate(table.schema):
+        if not pa.types.is_string(field.type):
+            continue
+        missing = pa.array([""] if field.name in exact else MISSING)
+        is_missing = pyarrow.compute.is_in(table.column(place), missing)
+        if pyarrow.compute.any(is_missing).as_py():
+            present = pyarrow.compute.if_else(is_missing, None, table.column(place))
+            table = table.set_column(place, field, present)
+    return table

@@ -108,7 +108,7 @@ def tune(
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
-    table = CommandFile(data, layer=layer).read()
+    table = CommandFile(data, layer=layer, ids=[id]).read()
     for name in (label, id):
         if name is not None:
             table.column(name)
