@@ -432,11 +432,12 @@ def test_refit_scores_rows_that_the_fit_has_not_seen(tmp_path: Path, run: Any) -
 
 def test_a_mixed_and_messy_table_goes_all_the_way(tmp_path: Path, run: Any) -> None:
     path = tmp_path / "messy.csv"
-    rows = ["when,amount,word,ok,empty,same,name"]
+    rows = ["when,amount,word,ok,empty,same,name,mark"]
     for i in range(60):
         amount = "" if i % 7 == 0 else f"{i * 1.5}"
+        mark = "-" if i == 13 else i % 3
         rows.append(
-            f"2024-0{1 + i % 9}-11 0{i % 10}:30:00,{amount},w{i % 3},{i % 2 == 0},,1,id-{i}"
+            f"2024-0{1 + i % 9}-11 0{i % 10}:30:00,{amount},w{i % 3},{i % 2 == 0},,1,id-{i},{mark}"
         )
     path.write_text("\n".join(rows), encoding="utf-8")
     told = run("fit", path, "--out", tmp_path / "m", *FAST)
@@ -444,8 +445,9 @@ def test_a_mixed_and_messy_table_goes_all_the_way(tmp_path: Path, run: Any) -> N
     assert "note: dropped 1 constant column: 'same'" in told.out
     assert "note: dropped 1 empty column: 'empty'" in told.out
     assert "note: dropped 1 identifier-like column: 'name'" in told.out
+    assert "note: column 'mark' is text because of '-' in row 13, though nearly all" in told.out
     facts = json.loads(run("info", tmp_path / "m", "--json").out)
-    assert facts["kinds"] == {"boolean": 1, "category": 1, "datetime": 1, "number": 1}
+    assert facts["kinds"] == {"boolean": 1, "category": 2, "datetime": 1, "number": 1}
     assert run("embed", tmp_path / "m", path, "--out", tmp_path / "Z.csv").status == 0
 
 

@@ -55,13 +55,36 @@ def test_files_are_read_by_their_suffix(tmp_path: Path, name: str, kind: Any) ->
     assert {name: source[name].to_list() for name in source.columns} == COLUMNS
 
 
-def test_marks_of_missing_values_in_csv_are_missing(tmp_path: Path) -> None:
+def test_marks_of_missing_values_in_csv_are_those_of_pandas_and_a_question_mark(
+    tmp_path: Path,
+) -> None:
+    marks = [
+        "NA",
+        "N/A",
+        "n/a",
+        "<NA>",
+        "NaN",
+        "nan",
+        "-NaN",
+        "-nan",
+        "null",
+        "NULL",
+        "None",
+        "#N/A",
+        "#NA",
+        "1.#IND",
+        "-1.#QNAN",
+        "?",
+    ]
     path = tmp_path / "t.csv"
-    path.write_text("a,b\n1,x\nNA,?\n,null\n2.5,y\n", encoding="utf-8")
+    rows = [f"{mark},{mark}" for mark in ["", "#N/A N/A", *marks]]
+    path.write_text("\n".join(["a,b", "1,x", *rows, "2.5,-", "3,."]) + "\n", encoding="utf-8")
     source = read(path)
     assert isinstance(source, nw.DataFrame)
-    assert source["a"].to_list() == [1.0, None, None, 2.5]
-    assert source["b"].to_list() == ["x", None, None, "y"]
+    wanted = pd.read_csv(path, na_values=["?"])
+    assert wanted["b"].notna().sum() == 3
+    for name in ("a", "b"):
+        assert source[name].to_list() == [None if v != v else v for v in wanted[name].to_list()]
 
 
 def test_sparse_matrices_become_dense_block_by_block() -> None:

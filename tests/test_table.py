@@ -96,6 +96,42 @@ def test_useless_columns_are_dropped_with_a_note() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        pd.DataFrame,
+        pl.DataFrame,
+        pa.table,
+        lambda columns: pd.DataFrame(columns).to_numpy(dtype=object),
+    ],
+)
+def test_text_that_is_nearly_all_numbers_is_told_of_by_its_first_odd_value(make: Any) -> None:
+    numbers = ["1", "-2.50", None, "3e4", ".5", " 7", "+8", "9.", "inf", "1"]
+    odd = [*numbers[:3], "-", *numbers[3:], "1_000"]  # 2 odd values of 11
+    columns = {
+        "few": [f"{row}" for row in range(41)] + ["-", "."] + ["4"] * 5,
+        "many": (numbers * 5)[:44] + ["n/d"] * 4,
+        "more": (odd * 4)[:48],  # 8 odd values of 44
+        "all": (numbers[:8] * 6)[:48],
+        "word": ["a", "b", "c"] * 16,
+        "good": [float(row) for row in range(48)],
+    }
+    names = list(columns)
+    if make not in (pd.DataFrame, pl.DataFrame, pa.table):
+        names = [f"x{place}" for place in range(len(columns))]
+    told = [note for note in TableEncoder.fit(read(make(columns))).notes if "is text" in note]
+    assert [note.split(", though")[0] for note in told] == [
+        f"column {names[0]!r} is text because of '-' in row 41",
+        f"column {names[1]!r} is text because of 'n/d' in row 44",
+    ]
+
+
+def test_the_odd_value_is_found_among_rows_that_the_fit_leaves_out() -> None:
+    frame = pd.DataFrame({"n": ["1", "-", "2"] + ["3"] * 20 + ["."], "x": range(24)})
+    (note,) = TableEncoder.fit(read(frame), np.arange(2, 24)).notes
+    assert "because of '-' in row 1," in note
+
+
 def test_a_long_list_of_dropped_columns_is_cut() -> None:
     X = np.column_stack([np.ones((4, 9)), np.arange(4.0)])
     assert TableEncoder.fit(X).notes == [

@@ -6,6 +6,7 @@ Statistics come from the rows given to :meth:`TableEncoder.fit` and from no othe
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -37,6 +38,13 @@ __all__ = ["Column", "TableEncoder"]
 FARTHEST = 10.0
 #: Where numbers are cut before they are squared.
 LARGEST = 1e6
+#: Share of a text column's values that are numbers from which a note asks whether all should be.
+NEARLY_ALL = 0.9
+#: A number as files have it. Python's own rule takes 1_000 too.
+NUMBER = re.compile(
+    r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)\s*",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 class _Places(NamedTuple):
@@ -96,6 +104,8 @@ class TableEncoder:
     scores: NormalScores | None = None
     depth: Depth | None = None
     smooth_clip: float = 0.0
+    #: What to tell of columns that are kept; a fit's own notes are what a model folder holds.
+    remarks: list[str] = field(default_factory=list, compare=False)
 
     @classmethod
     def fit(
@@ -195,6 +205,11 @@ class TableEncoder:
             kept_names = {column.position for column in columns}
             scored = [c.position in kept_names for c in draft.columns if c.kind == "number"]
             encoder.scores = NormalScores(draft.scores.points[scored])
+        encoder.remarks = [
+            _on_odd_text(source, position, names[position])
+            for position, counts in texts.items()
+            if _nearly_numbers(counts)
+        ]
         encoder._check_columns()
         return encoder
 
@@ -339,7 +354,7 @@ class TableEncoder:
 
     @property
     def notes(self) -> list[str]:
-        """What was left out and why, a sentence each."""
+        """What was left out and why, and what may be read wrongly, a sentence each."""
         found = []
         for reason in sorted(set(self.dropped.values())):
             names = [name for name, why in self.dropped.items() if why == reason]
@@ -348,7 +363,7 @@ class TableEncoder:
                 listed += f" and {len(names) - 5} more"
             noun = "column" if len(names) == 1 else "columns"
             found.append(f"dropped {len(names)} {reason} {noun}: {listed}")
-        return found
+        return found + self.remarks
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """The encoder as a JSON document and arrays."""
@@ -474,6 +489,39 @@ def _count(
         return
     for text, weight in zip(texts, weights.tolist(), strict=True):
         counts[text] = counts.get(text, 0.0) + weight
+
+
+def _nearly_numbers(counts: dict[str | None, float]) -> bool:
+    """Whether nearly all of a column's texts are numbers, and some are none.
+
+    Examples
+    --------
+    >>> from vicreg.table import _nearly_numbers
+    >>> [_nearly_numbers({"1.5": count, None: 7, "-": 1}) for count in (8, 9)]
+    [False, True]
+    """
+    present = sum(count for text, count in counts.items() if text is not None)
+    odd = 0.0
+    for text, count in counts.items():
+        if text is not None and NUMBER.fullmatch(text) is None:
+            odd += count
+            if present - odd < NEARLY_ALL * present:
+                return False  # most text columns are done with after a few values
+    return odd > 0
+
+
+def _on_odd_text(source: Source, position: int, name: str) -> str:
+    """A note on the first text of a column that is no number."""
+    row, text = next(
+        (row, text)
+        for at, part in blocks(source)
+        for row, text in enumerate(texts_of(part, position, name), at)
+        if text is not None and NUMBER.fullmatch(text) is None
+    )
+    return (
+        f"column {name!r} is text because of {text!r} in row {row}, though nearly all of its "
+        "values are numbers; if it stands for a missing value, leave the field empty"
+    )
 
 
 def _fit_category(counts: dict[str | None, float], position: int, name: str) -> Column | str:

@@ -17,8 +17,13 @@ __all__ = ["TableFile", "read_file"]
 
 #: Bytes that a Parquet file's columns are read at a time.
 PARQUET_BUFFER = 2**16
-#: What a CSV file's field holds where a value is missing.
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "#N/A", "?")
+#: What a CSV file's field holds where a value is missing: pandas' marks, and the UCI tables' "?".
+#: No "-" and no ".", which mean something in many columns.
+MISSING = (
+    *("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-NaN", "-nan", "null", "NULL", "None"),
+    *("#N/A", "#NA", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    "?",
+)
 
 
 def read_file(path: Path) -> nw.DataFrame[Any]:
