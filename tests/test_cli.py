@@ -568,6 +568,17 @@ def test_bad_arguments_leave_one_line_and_nothing_else(
     assert sorted(fitted.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_space_is_read_with_a_byte_order_mark_and_without(
+    tmp_path: Path, run: Any, mark: bytes
+) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    (tmp_path / "space.toml").write_bytes(mark + b"lamda = 3\n")
+    told = run("tune", tmp_path / "t.csv", "--out", tmp_path / "m",
+               "--space", tmp_path / "space.toml")  # fmt: skip
+    assert_refused(told, "space: there is no argument 'lamda'")
+
+
 def test_memory_is_estimated_for_a_table(data: Path, run: Any) -> None:
     asides = ["--label", "species", "--id", "sample"]
     small = json.loads(run("info", data, "--estimate", *asides, "--json").out)

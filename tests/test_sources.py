@@ -24,6 +24,7 @@ from vicreg.sources import (
     shuffle_columns,
     take_rows,
 )
+from vicreg.table_file import TableFile
 
 COLUMNS = {"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}
 
@@ -160,6 +161,70 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, content: bytes, messag
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read(path)
+
+
+LATIN = "town,size\nUlm,1\nMünchen,2\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (LATIN.encode("latin-1"), {}, r"column 'town' holds b'M\\xfcnchen' in row 1"),
+        (
+            LATIN.encode("latin-1"),
+            {"exact": ["town"]},
+            r"column 'town' holds b'M\\xfcnchen' in row",
+        ),
+        (
+            LATIN.encode("latin-1"),
+            {"texts": ["town"]},
+            r"column 'town' holds b'M\\xfcnchen' in row",
+        ),
+        ("größe,x\n1,2\n".encode("latin-1"), {}, "column names must be UTF-8, however: .*0xf6"),
+        (LATIN.encode("utf-16"), {}, "must be UTF-8, however: it is UTF-16"),
+    ],
+)
+def test_text_in_another_encoding_is_told_of_by_its_place(
+    tmp_path: Path, content: bytes, options: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "towns.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"towns.csv.*{message}.*; save (it|the file) as UTF-8"):
+        TableFile(path, **options)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_utf_8_is_read_with_its_mark_and_without(tmp_path: Path, mark: bytes) -> None:
+    path = tmp_path / "towns.csv"
+    path.write_bytes(mark + LATIN.encode())
+    for options in ({}, {"exact": ["town"]}, {"texts": ["town"]}):
+        frame = TableFile(path, **options).read()
+        assert frame.to_dict(as_series=False) == {"town": ["Ulm", "München"], "size": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "a;b\n1;2\n", "set apart by ',' in a .csv .*by ';'; save it with commas, and"),
+        ("t.csv", "a;b\n1,5;2,5\n", "header 'a;b' has none, and seems to be set apart by ';'"),
+        ("t.csv", "a\tb\n1\t2\n", "by a tab; let its name end in .tsv"),
+        ("t.csv", "\ufeffa|b|c\r\n1|2|3\r\n", r"by '\|'; save it with commas"),
+        ("t.tsv", "a,b\n1,2\n", "set apart by a tab in a .tsv .*by ','; let its name end in .csv"),
+    ],
+)
+def test_another_delimiter_is_told_of(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{name}: fields must be .*{message}"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["size (m; km)\n1\n2\n", "a\n1;2\n3;4\n", '"a;b",c\n1,2\n'])
+def test_a_single_column_may_hold_a_delimiter(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(content, encoding="utf-8")
+    assert read(path).shape[1] == content.splitlines()[0].count(",") + 1
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ MISSING = (
     *("#N/A", "#NA", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
     "?",
 )
+#: What fields may be set apart by, and a delimiter's name where it cannot be seen.
+DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
+#: What to do about another encoding.
+AS_UTF_8 = "save the file as UTF-8 (for one in Latin-1: iconv -f latin1 -t utf-8)"
 
 
 def read_file(path: Path) -> nw.DataFrame[Any]:
@@ -96,9 +100,11 @@ class TableFile:
             )
         with self._readable():
             if self._kind == "CSV":
+                delimiter = "," if suffix == ".csv" else "\t"
+                _check_delimiter(path, delimiter)
                 self._content = _read_csv(
                     path,
-                    "," if suffix == ".csv" else "\t",
+                    delimiter,
                     exact=set(exact) - set(texts),
                     texts=texts,
                 )
@@ -160,7 +166,9 @@ class TableFile:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"{self.path} is not a readable {self._kind} file: {reason}") from None
         except UnicodeDecodeError as error:
-            raise ValueError(f"{self.path}: column names must be UTF-8, however: {error}") from None
+            raise ValueError(
+                f"{self.path}: column names must be UTF-8, however: {error}; {AS_UTF_8}"
+            ) from None
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
 
@@ -169,8 +177,33 @@ def _check_is_text(path: Path) -> None:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty")
     with path.open("rb") as file:
-        if b"\0" in file.read(4096):
-            raise ValueError(f"{path} is not a readable CSV file: it holds binary data")
+        start = file.read(4096)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{path} must be UTF-8, however: it is UTF-16; save it as UTF-8")
+    if b"\0" in start:
+        raise ValueError(f"{path} is not a readable CSV file: it holds binary data")
+
+
+def _check_delimiter(path: Path, delimiter: str) -> None:
+    """Refuse a file of a single column whose lines are all cut by another delimiter.
+
+    It is not taken for the file's own: numbers beside a ``;`` may have decimal commas.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header, row = file.readline(), file.readline()
+    if delimiter in header:
+        return
+    for other, called in DELIMITERS.items():
+        if other in header and row.count(other) >= header.count(other):
+            suffix = {",": ".csv", "\t": ".tsv"}.get(other)
+            advice = f"let its name end in {suffix}"
+            if suffix is None:
+                advice = "save it with commas, and points in decimal numbers"
+            raise ValueError(
+                f"fields must be set apart by {DELIMITERS[delimiter]} in a {path.suffix} file, "
+                f"however: its header {header.strip()[:60]!r} has none, and seems to be set apart "
+                f"by {called}; {advice}"
+            )
 
 
 def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Collection[str]) -> Any:
@@ -185,10 +218,14 @@ def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Coll
             # Texts can be null in all columns or in none: they become so below, each by its kind.
             strings_can_be_null=False,
             null_values=list(MISSING),
-            column_types=dict.fromkeys([*exact, *texts], pa.string()),
+            # A text's bytes, as in all columns that are no UTF-8: so these can be told of by name.
+            column_types=dict.fromkeys([*exact, *texts], pa.binary()),
         ),
     )
     for place, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type):
+            field = field.with_type(pa.string())
+            table = table.set_column(place, field, _decoded(table.column(place), field.name))
         if not pa.types.is_string(field.type):
             continue
         missing = pa.array([""] if field.name in exact else MISSING)
@@ -197,3 +234,21 @@ def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Coll
             present = pyarrow.compute.if_else(is_missing, None, table.column(place))
             table = table.set_column(place, field, present)
     return table
+
+
+def _decoded(column: Any, name: str) -> Any:
+    """A column of bytes as text."""
+    import pyarrow as pa
+
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        for row, value in enumerate(column.to_pylist()):
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                raise ValueError(
+                    f"text must be UTF-8, however: column {name!r} holds {value[:40]!r} in row "
+                    f"{row}; {AS_UTF_8}"
+                ) from None
+        raise

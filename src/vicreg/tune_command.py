@@ -245,7 +245,7 @@ def _read_space(path: Path | None) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"--space: no such file: {path}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"--space: {path} is not TOML: {error}") from None
 
