@@ -568,6 +568,14 @@ def test_bad_arguments_leave_one_line_and_nothing_else(
     assert sorted(fitted.parent.rglob("*")) == before
 
 
+@pytest.mark.parametrize("told_apart", [True, False])
+def test_a_name_is_searched_once(tmp_path: Path, run: Any, told_apart: bool) -> None:
+    table(5).write_csv(tmp_path / "t.csv")
+    ranges = ["--search", "lam=1:5", *(["--search"] * told_apart), "lam=2:3"]
+    told = run("tune", tmp_path / "t.csv", "--out", tmp_path / "m", *ranges)
+    assert_refused(told, "--search must name an argument once, however: lam twice")
+
+
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_a_space_is_read_with_a_byte_order_mark_and_without(
     tmp_path: Path, run: Any, mark: bytes

@@ -50,6 +50,19 @@ def test_fixing_a_field_takes_its_parts_out_of_the_search() -> None:
     assert Config(**settings_of(fixed)).hidden == (64, 32)
 
 
+def test_a_list_is_fixed_as_a_value() -> None:
+    given = {"hidden": {"value": [64, 32]}, "betas": {"value": [0.8, 0.9]}, "lam": {"value": 3.0}}
+    space, fixed = search_space(given)
+    assert fixed == {"hidden": (64, 32), "betas": (0.8, 0.9), "lam": 3.0}
+    assert not {"hidden_width", "hidden_depth", "beta1", "beta2", "lam"} & set(space)
+    assert Config(**settings_of(fixed)).hidden == (64, 32)
+
+
+def test_a_wrong_fixed_argument_is_named_and_not_one_that_is_searched() -> None:
+    with pytest.raises(ValueError, match="^space: lr: lr must be .* however: lr=-1"):
+        search_space({"nu": Range(0.1, 1)}, {"lr": -1, "swap": 0.3})
+
+
 def test_a_space_without_the_default_gets_the_nearest_point() -> None:
     space, _ = search_space({"lam": Range(50, 100), "skip": [False], "n_components": Range(8, 16)})
     values = values_of(Config(), space)
@@ -91,9 +104,38 @@ def test_a_document_makes_the_same_space_again() -> None:
         ({"optimizer": ["sgd"]}, "optimizer must be one of 'adamw'"),
         ({"hidden": [(8,), (8, 8)]}, "hidden_width, hidden_depth"),
         ({"steps": Range(1.2, 1.8)}, "takes whole numbers; there is none"),
-        ({"hidden_width": Range(0, 4)}, "hidden must be an integer at least 1"),
+        ({"hidden_width": Range(0, 4)}, "hidden_width must be a whole number from 1, however: 0"),
         ({"corruption": ["blur"]}, "corruption must be one of swap, mask"),
         ({"lam": {"from": 1}}, "must have low, high and perhaps log, or choices"),
+        (
+            {"lam": {"low": 1, "high": 2, "log": "false"}},
+            "lam: a range's log must be true or false, however: 'false'",
+        ),
+        ({"lam": {"choices": 5}}, "lam: choices must be a list of values, however: 5"),
+        ({"sides": {"choices": "both"}}, "sides: choices must be a list of values"),
+        ({"lam": {"choices": {"low": 1}}}, "lam: choices must be a list of values"),
+        ({"lam": "x"}, "^space: lam: lam must be a finite number .* however: lam='x'"),
+        ({"lam": float("nan")}, "^space: lam: lam must be a finite number .* however: lam=nan"),
+        ({"lam": {"value": "x"}}, "^space: lam: lam must be a finite number"),
+        ({"lam": {"value": None}}, "^space: lam: a fixed value is a number"),
+        ({"lam": {"value": [1.0]}}, "^space: lam: lam must be a finite number"),
+        ({"hidden_width": "x"}, "^space: hidden_width must be a whole number from 1"),
+        ({"hidden_width": [64, 2.5]}, "^space: hidden_width must be a whole number from 1"),
+        ({"hidden_depth": 1.5}, "^space: hidden_depth must be a whole number from 0"),
+        ({"beta1": "x"}, "^space: beta1 must be a number from 0, however: 'x'"),
+        ({"beta2": 2}, "^space: beta2: betas must be .* below 1, however: betas=2"),
+        ({"corruption": "blur"}, "^space: corruption must be one of swap, mask"),
+        ({"hidden": {"value": [64, 0]}}, "^space: hidden: hidden must be an integer at least 1"),
+        (
+            {"hidden": [64, 32]},
+            r"hidden is a list itself.* Fix it by hidden = {value = \[64, 32\]}, or search "
+            "hidden_width and hidden_depth",
+        ),
+        ({"betas": [0.9, 0.99]}, r"{value = \[0.9, 0.99\]}, or search beta1 and beta2"),
+        (
+            {"kind": "counts", "normal_scores": True},
+            "^space: what is fixed does not go together: normal_scores are of a table's numbers",
+        ),
         ({"lam": object()}, "an entry must be a Range"),
         ({"lam": {"low": 1, "high": float("inf")}}, "must be finite"),
     ],
@@ -110,7 +152,7 @@ def test_what_is_fixed_cannot_be_searched() -> None:
 
 def test_nothing_to_search_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to search"):
-        search_space(dict.fromkeys(DEFAULT_SPACE, 1))
+        search_space(values_of(Config(), DEFAULT_SPACE))
 
 
 def test_a_choice_holds_plain_values_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -71,6 +71,8 @@ class Range:
                 raise ValueError(f"a range's bounds must be numbers, however: {bound!r}")
             if not math.isfinite(bound):
                 raise ValueError(f"a range's bounds must be finite, however: {bound!r}")
+        if not isinstance(self.log, bool):
+            raise ValueError(f"a range's log must be true or false, however: {self.log!r}")
         if self.low > self.high:
             raise ValueError(
                 f"a range must not be empty, however: low={self.low!r} is above high={self.high!r}"
@@ -86,6 +88,8 @@ class Choice:
     values: tuple[Value, ...]
 
     def __post_init__(self) -> None:
+        if isinstance(self.values, str | Mapping) or not isinstance(self.values, Iterable):
+            raise ValueError(f"choices must be a list of values, however: {self.values!r}")
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values:
             raise ValueError("a choice must not be empty")
@@ -156,7 +160,8 @@ def search_space(
     given : mapping, optional
         Name to :class:`Range`, :class:`Choice`, a mapping ``{"low": 1, "high": 9, "log": True}`` or
         ``{"choices": [...]}`` (as a TOML file has them), or a list of choices. These replace the
-        default space's; a plain number, text or truth value fixes the argument.
+        default space's; a plain number, text or truth value fixes the argument, and so does
+        ``{"value": ...}``, which may be a list: ``{"hidden": {"value": [64, 32]}}``.
     fixed : mapping, optional
         Arguments of :class:`vicreg.VICReg` that all trials have; they leave the space.
     only : bool
@@ -171,7 +176,8 @@ def search_space(
     Raises
     ------
     ValueError
-        If a name is unknown, a range or choice empty, or a bound outside what the argument allows.
+        If a name is unknown, a range or choice empty, or a bound or a fixed value outside what the
+        argument allows.
     TypeError
         If ``given`` or ``fixed`` is no mapping.
 
@@ -209,6 +215,8 @@ def search_space(
             kept[name] = domain
     for name in kept:
         _known(name)
+    _check_fixed(kept)
+    for name in kept:
         space.pop(name, None)
         for part in MADE_OF.get(name, ()):
             space.pop(part, None)
@@ -322,7 +330,7 @@ def as_document(space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
     return {"searched": searched, "fixed": plain}
 
 
-def _domain(entry: object) -> Domain | Value:
+def _domain(entry: object) -> Domain | Value | tuple[Any, ...]:
     if isinstance(entry, Range | Choice | bool | int | float | str):
         return entry
     if isinstance(entry, list | tuple):
@@ -330,16 +338,27 @@ def _domain(entry: object) -> Domain | Value:
     if isinstance(entry, Mapping):
         keys = set(entry)
         if keys == {"choices"}:
-            return Choice(tuple(entry["choices"]))
+            return Choice(entry["choices"])
+        if keys == {"value"}:
+            return _fixed(entry["value"])
         if {"low", "high"} <= keys <= {"low", "high", "log"}:
-            return Range(entry["low"], entry["high"], log=bool(entry.get("log", False)))
+            return Range(entry["low"], entry["high"], log=entry.get("log", False))
         raise ValueError(
-            f"a mapping must have low, high and perhaps log, or choices, however: {sorted(keys)}"
+            "a mapping must have low, high and perhaps log, or choices, or value, "
+            f"however: {sorted(keys)}"
         )
     raise ValueError(
         "an entry must be a Range, a Choice, a list of choices, a mapping or a fixed value, "
         f"however: {entry!r}"
     )
+
+
+def _fixed(value: object) -> Value | tuple[Any, ...]:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    raise ValueError(f"a fixed value is a number, text, truth value or list, however: {value!r}")
 
 
 def _known(name: str) -> None:
@@ -386,20 +405,45 @@ def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
             ends = math.ceil(domain.low), math.floor(domain.high)
     else:
         assert isinstance(domain, Choice)
+        if name in ("hidden", "projector", "betas"):
+            raise ValueError(
+                f"space: {name} is a list itself, and a list means one of its values, however: "
+                f"{list(domain.values)}. Fix it by {name} = {{value = {list(domain.values)}}}, or "
+                f"search {' and '.join(MADE_OF[name])}"
+            )
         ends = domain.values
     for end in ends:
-        if name == "corruption" and any(
-            kind not in ("swap", "mask", "noise") for kind in str(end).split("+")
-        ):
-            raise ValueError(
-                f"space: corruption must be one of {', '.join(CORRUPTIONS)}, however: {end!r}"
-            )
-        if name.endswith("_depth") and not (isinstance(end, int) and end >= 0):
-            raise ValueError(f"space: {name} must be a whole number from 0, however: {end!r}")
-        values = {**fixed, name: end}
-        if name.endswith("_width"):
-            values.setdefault(name.replace("width", "depth"), 1)
-        try:
-            Config(**settings_of(values))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"space: {name}: {error}") from None
+        _check_value(name, end, fixed)
+
+
+def _check_fixed(fixed: Mapping[str, Any]) -> None:
+    """Each fixed value must be valid, and all of them together."""
+    for name, value in fixed.items():
+        _check_value(name, value, {})
+    try:
+        Config(**settings_of(fixed))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"space: what is fixed does not go together: {error}") from None
+
+
+def _check_value(name: str, value: Any, fixed: Mapping[str, Any]) -> None:
+    """A value must make a valid configuration, beside what is fixed."""
+    if name == "corruption" and any(
+        kind not in ("swap", "mask", "noise") for kind in str(value).split("+")
+    ):
+        raise ValueError(
+            f"space: corruption must be one of {', '.join(CORRUPTIONS)}, however: {value!r}"
+        )
+    if name in DERIVED and name != "corruption":
+        kind = numbers.Integral if _is_whole(name) else numbers.Real
+        least = int(name.endswith("_width"))
+        if isinstance(value, bool) or not isinstance(value, kind) or not float(value) >= least:
+            noun = "a whole number" if _is_whole(name) else "a number"
+            raise ValueError(f"space: {name} must be {noun} from {least}, however: {value!r}")
+    values = {**fixed, name: value}
+    if name.endswith("_width"):
+        values.setdefault(name.replace("width", "depth"), 1)
+    try:
+        Config(**settings_of(values))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"space: {name}: {error}") from None

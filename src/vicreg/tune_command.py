@@ -17,7 +17,7 @@ from vicreg.cli import AsJson, FitOptions, Id, Label, Layer, Preset, Quiet, _giv
 from vicreg.config import Config, preset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from vicreg.command_table import CommandTable
     from vicreg.tuning import TuningResult
@@ -65,7 +65,7 @@ def tune(
         ),
     ] = None,
     space: Annotated[
-        Path | None, Parameter(help="TOML file: NAME = {low, high, log} or {choices}, or a value.")
+        Path | None, Parameter(help="TOML file: NAME = {low, high, log}, {choices} or {value}.")
     ] = None,
     search: Annotated[
         list[str] | None,
@@ -107,7 +107,7 @@ def tune(
             check_file(page)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
-    asked = {**_read_space(space), **dict(_searched(one) for one in search or ())}
+    asked = {**_read_space(space), **_all_searched(search or ())}
     table = CommandFile(data, layer=layer, ids=[id]).read()
     for name in (label, id):
         if name is not None:
@@ -248,6 +248,18 @@ def _read_space(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"--space: {path} is not TOML: {error}") from None
+
+
+def _all_searched(texts: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for text in texts:
+        name, domain = _searched(text)
+        if name in found:
+            raise ValueError(
+                f"--search must name an argument once, however: {name} twice; drop one"
+            )
+        found[name] = domain
+    return found
 
 
 def _searched(text: str) -> tuple[str, object]:
