@@ -180,6 +180,38 @@ def test_gram_side_equals_covariance_side(rows: int, dims: int, seed: int, scale
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * largest)
 
 
+@pytest.mark.parametrize("large", [10.0, 100.0, 1000.0])
+@pytest.mark.parametrize(("rows", "dims", "small"), [(256, 512, 1.0), (32, 64, 0.01)])
+def test_a_dimension_that_dwarfs_the_others_costs_no_accuracy(
+    rows: int, dims: int, small: float, large: float
+) -> None:
+    def official(z1: Tensor, z2: Tensor) -> Tensor:
+        """The paper's formulas, by autograd."""
+        total = 25 * (z1 - z2).square().mean()
+        for z in (z1, z2):
+            centred = z - z.mean(dim=0)
+            deviations = (centred.var(dim=0) + 1e-4).sqrt()
+            total = total + 25 * torch.relu(1 - deviations).mean() / 2
+            covariance = centred.T @ centred / (rows - 1)
+            squares = covariance.square()
+            total = total + (squares.sum() - squares.diagonal().sum()) / dims
+        return total
+
+    exact = [z * small for z in two(rows, dims)]
+    for z in exact:
+        z[:, 3] *= large / small
+    rounded = [z.float().requires_grad_() for z in exact]
+    wanted = official(*(z.requires_grad_() for z in exact))
+    wanted.backward()
+    found = vicreg_loss(*rounded).total
+    found.backward()
+    assert found.item() == pytest.approx(wanted.item(), rel=5e-5)  # a float32 sum
+    for z, true in zip(rounded, exact, strict=True):
+        assert z.grad is not None
+        assert true.grad is not None
+        assert (z.grad - true.grad).norm() < 1e-5 * true.grad.norm()
+
+
 @pytest.mark.parametrize(("rows", "dims"), [(300, 40), (40, 300)])
 def test_autocast_does_not_touch_the_products(rows: int, dims: int) -> None:
     z1, z2 = (z.requires_grad_() for z in two(rows, dims, dtype=torch.float32))

@@ -43,6 +43,8 @@ __all__ = [
 #: Entries of a projection up to which both branches are worked on together: half of the calls, and
 #: at the most 1 MiB more of memory.
 MOST_TOGETHER = 2**16
+#: Share of a sum that a difference must be, not to be lost in the sum's rounding.
+LEAST_DIFFERENCE = 0.01
 
 
 class VICRegTerms(NamedTuple):
@@ -343,7 +345,11 @@ def _covariance_branches(
 def _gram_branches(
     z: Tensor, weights: LossWeights, with_gradient: bool
 ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-    """:func:`_covariance_branches` where d > n, through the products of rows."""
+    """:func:`_covariance_branches` where d > n, through the products of rows.
+
+    Where a few dimensions are so much larger than all others that hardly anything is left of what
+    the covariance term is the difference of, the products of columns are taken after all.
+    """
     _, rows, dims = z.shape
     products = torch.bmm(z, z.mT)  # (b, n, n)
     gradient = z.square()  # its memory; vector_norm over the rows takes ten times as long
@@ -351,7 +357,11 @@ def _gram_branches(
     deviations = _deviations(squares, rows, weights.eps)
     below = (deviations - weights.gamma).clamp_max_(0)  # minus what they fall short by
     # The difference of two rounded sums can come out below zero.
-    covariance = (_sum_of_squares(products) - _sum_of_squares(squares)).clamp_min_(0)
+    everything = _sum_of_squares(products)
+    covariance = (everything - _sum_of_squares(squares)).clamp_min_(0)
+    # A GPU would have to be waited for.
+    if z.device.type == "cpu" and bool(covariance < LEAST_DIFFERENCE * everything):
+        return _covariance_branches(z, weights, with_gradient)
     covariance.mul_(1 / ((rows - 1) ** 2 * dims))
     gradients: Sequence[Tensor] = ()
     if with_gradient:
