@@ -182,6 +182,24 @@ def test_a_second_ctrl_c_ends_what_follows_training(monkeypatch: pytest.MonkeyPa
     assert np.isfinite(model.transform(X)).all()
 
 
+def test_what_follows_an_interrupted_fit_is_as_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def counted(step: int, steps: int, _warmup: float) -> float:
+        taken.append((step, steps))
+        return 1.0
+
+    def at_40(moment: Moment) -> None:
+        if moment.step == 40:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(vicreg.neighbourhoods, "warmup_cosine", counted)
+    model = VICReg(n_components=160, hidden=(16,), steps=600, random_state=0)
+    with pytest.warns(InterruptedWarning, match="interrupted at step 40 of 600"):
+        model.fit(clumps(200, width=9).numpy(), observe=at_40)
+    assert taken == [(step, 20) for step in range(20)]
+
+
 def test_ctrl_c_keeps_what_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

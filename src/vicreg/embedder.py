@@ -64,11 +64,14 @@ class Embedder:
         scale, power = self.config.neighbourhood_scale, self.config.detail_power
         assert not isinstance(scale, str)  # the rules have numbers for them
         assert not isinstance(power, str)
+        # Who stops a fit from the keyboard does not wait for half of the steps that are left out.
+        interrupted = self.history.stopped == "interrupted"
+        steps = self.history.last_step if interrupted else self.config.steps
         finished = fit_neighbourhoods(
             self.network,
             rows,
             scale=scale,
-            steps=max(1, self.config.steps // 2),
+            steps=max(1, steps // 2),
             generator=generator,
         )
         if not finished:
