@@ -36,17 +36,18 @@ class MemoryEstimate:
     """Bytes beyond the process and the source, at the peak of a fit and of an embedding.
 
     ``table`` is the encoded table, which is there throughout; the others come one after the other:
-    ``encoding`` a block of the source; ``rules`` halves of the columns, from which it is found out
-    what "auto" stands for; ``views`` what batches, donors and held-out rows hold of the table,
-    ``parameters`` weights, gradients, the optimiser's two moments, the best weights and casts,
-    ``activations`` what a step keeps for its gradient, these three at once; then, beside the
-    network, ``neighbourhoods`` and ``details`` what the one is trained on, and the principal
-    components of the other are taken of.
+    ``encoding`` a block of the source; ``coherence`` and ``fineness`` halves of the columns, from
+    which it is found out what "auto" stands for; ``views`` what batches, donors and held-out rows
+    hold of the table, ``parameters`` weights, gradients, the optimiser's two moments, the best
+    weights and casts, ``activations`` what a step keeps for its gradient, these three at once;
+    then, beside the network, ``neighbourhoods`` and ``details`` what the one is trained on, and the
+    principal components of the other are taken of.
     """
 
     table: int
     encoding: int
-    rules: int
+    coherence: int
+    fineness: int
     views: int
     parameters: int
     activations: int
@@ -63,11 +64,14 @@ class MemoryEstimate:
     def fit(self) -> int:
         """Peak of a fit: the phases follow each other, so the largest of them makes it.
 
-        Measured: of what one phase frees, another finds some three quarters to use again.
+        Measured: of what one phase frees, another finds some three quarters to use again. Blocks of
+        up to 32 MiB come from a heap, and do not fit into the gaps that smaller ones have left.
         """
-        phases = self.encoding, self.rules, self.training, self.neighbourhoods, self.details
-        *_, second, largest = sorted(phases)
-        return self.table + largest + second // 4 + FIXED
+        before_training = self.encoding, self.coherence, self.fineness
+        *others, largest = sorted(
+            (*before_training, self.training, self.neighbourhoods, self.details)
+        )
+        return self.table + largest + sum(others) // 4 + FIXED
 
 
 def estimate_memory(
@@ -102,8 +106,9 @@ def estimate_memory(
     sizes = _Sizes(n_rows, table, config, network, FRAME_BLOCK if frame else ARRAY_BLOCK)
     return MemoryEstimate(
         table=n_rows * sizes.row,
-        encoding=sizes.in_block * 8 * 3,  # float64, and two steps towards its moments
-        rules=_rules(sizes) + _partners(sizes),
+        encoding=_encoding(sizes),
+        coherence=_coherence(sizes) + _partners(sizes),
+        fineness=_fineness(sizes),
         views=_views(sizes),
         parameters=_parameters(sizes),
         activations=_activations(sizes),
@@ -163,26 +168,43 @@ class _Sizes:
         return min(self.block, max(self.n_rows, BLOCK) * self.row // 4)
 
 
-def _rules(sizes: _Sizes) -> int:
-    """Two halves of the columns of some rows, and what is worked out from them."""
+def _encoding(sizes: _Sizes) -> int:
+    # float64, its squared deviations, and these without gaps; which were gaps; and where rows are
+    # held out the others of the block, as the source has them (float32).
+    taken = 4 if held_out_rows(sizes.n_rows, sizes.config) else 0
+    return sizes.in_block * (8 * 3 + 1 + taken)
+
+
+def _asks(sizes: _Sizes) -> bool:
+    """Whether it has to be found out what some field stands for."""
     config = sizes.config
     values = config.sides, config.spectrum, config.neighbourhood_scale, config.detail_power
-    if "auto" not in values or sizes.table.depth is not None:
+    return "auto" in values and sizes.table.depth is None
+
+
+def _halves(sizes: _Sizes) -> int:
+    """Two halves of the columns of some rows, and these rows where they are not all."""
+    n_rows = min(sizes.n_rows, MOST_OF_RULES)
+    return 4 * n_rows * sizes.dims * (2 if sizes.n_rows > n_rows else 1)
+
+
+def _coherence(sizes: _Sizes) -> int:
+    if not _asks(sizes):
         return 0
     n_rows = min(sizes.n_rows, MOST_OF_RULES)
-    whole = 4 * n_rows * sizes.dims
-    sample = whole if sizes.n_rows > n_rows else 0
-    # Of one half, twice: what neighbours tell and a neighbour's values, or k-means' copies.
-    on_halves = max(whole, 5 * n_rows**2)  # distances, and which are a row's own
-    if config.spectrum == "auto":
-        width = sizes.dims / 2
-        centred = int(8 * n_rows * width)
-        on_halves = max(
-            on_halves,
-            centred + centred // 2,  # in float64, with what it was made of
-            _decomposition(min(n_rows, width)) + (centred if width <= n_rows else 0),
-        )
-    return sample + whole + on_halves  # both halves are a whole
+    told = 4 * n_rows * sizes.dims  # as wide as one half, twice: a sum, and what is added to it
+    return _halves(sizes) + max(told, _distances(n_rows, n_rows))
+
+
+def _fineness(sizes: _Sizes) -> int:
+    if not _asks(sizes) or sizes.config.spectrum != "auto":
+        return 0
+    n_rows, width = min(sizes.n_rows, MOST_OF_RULES), sizes.dims // 2
+    centred = 8 * n_rows * width
+    return _halves(sizes) + max(
+        centred + centred // 2,  # a half in float64, with what it was made of
+        _decomposition(min(n_rows, width)) + (centred if width <= n_rows else 0),
+    )
 
 
 def _partners(sizes: _Sizes) -> int:
@@ -276,21 +298,25 @@ def _distances(n_rows: int, n_candidates: int) -> int:
     return min(n_rows, NEAR_BLOCK) * n_candidates * 5
 
 
-def _decomposition(width: float) -> int:
+def _decomposition(width: int) -> int:
     """A square matrix in float64, its eigenvectors, and LAPACK's room (syevd: two more of it)."""
-    return int(8 * 4 * width**2)
+    return 8 * 4 * width**2
 
 
 def _transform(sizes: _Sizes) -> int:
     config, row = sizes.config, sizes.row
     n_encoder = sum(one.numel() for one in sizes.network.encoders.parameters())
-    rows_of_block = min(sizes.n_rows, max(BLOCK, sizes.block * 4 // max(1, row)))
+    blocks = max(1, sizes.block * 4 // (max(1, row) * BLOCK))
+    rows_of_block = min(sizes.n_rows, blocks * BLOCK)
+    in_block = min(sizes.in_block, rows_of_block * row // 4)
     widths = sum(sizes.of_encoder) + config.n_neighbourhood + config.n_details
+    layers = (widths + config.detail_waves) * (4 * 2 * len(sizes.network.encoders))
+    encoding = in_block * 12  # float64, and the columns as they came (float32)
+    # Their embeddings, one by one and joined; a block of rows, and what layers make of it.
+    embedding = rows_of_block * config.n_components * 4 * 2 + BLOCK * (row + layers)
     return (
         sizes.n_rows * config.n_components * 4
         + n_encoder * 4  # a copy without normalisation
-        + sizes.in_block * 9  # float64, and which are missing
-        + rows_of_block * (row + config.n_components * 4)
-        + BLOCK * row
-        + BLOCK * (widths + config.detail_waves) * (4 * 2 * len(sizes.network.encoders))
+        + rows_of_block * row
+        + max(encoding, embedding)
     )
