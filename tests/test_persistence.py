@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 
+import vicreg.persistence
 from vicreg import VICReg, load
 from vicreg.persistence import DOCUMENT, WEIGHTS, fresh_file
 
@@ -108,6 +109,30 @@ def test_an_altered_document_is_noticed(saved: Path) -> None:
 )
 def test_what_is_not_a_model_is_refused(saved: Path, content: str, message: str) -> None:
     (saved / DOCUMENT).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "message"),
+    [
+        ("params", "tempo", "settings that this one does not know: tempo; load it with that ver"),
+        ("config", "tempo", r"written by vicreg 9\.9.* cannot read it .*tempo"),
+        (None, "notes", r"written by vicreg 9\.9, and this version, .* cannot read it .*'notes'"),
+    ],
+)
+def test_a_model_of_another_version_is_told_of(
+    saved: Path, part: str | None, name: str, message: str
+) -> None:
+    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
+    del document["sha256"]
+    document["vicreg"] = "9.9"
+    if part is None:
+        del document[name]
+    else:
+        document[part][name] = 1
+    document["sha256"] = vicreg.persistence._digest(document)
+    (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         load(saved)
 

@@ -575,6 +575,12 @@ def load(path: str | Path) -> VICReg:
         name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
         for name, value in artifact.params.items()
     }
+    unknown = sorted(params.keys() - VICReg().get_params().keys())
+    if unknown:
+        raise ValueError(
+            f"{path} was written by another version of vicreg, with settings that this one does "
+            f"not know: {', '.join(unknown)}; load it with that version"
+        )
     model = VICReg(**params)
     paired = None if artifact.paired is None else PairedTable.from_dict(artifact.paired)
     beside = {

@@ -170,7 +170,8 @@ def read_artifact(folder: Path) -> Artifact:
     FileNotFoundError
         If the folder or one of its files is missing.
     ValueError
-        If a file was altered, is not what its name says, or comes from a later version.
+        If a file was altered, is not what its name says, or comes from a version that wrote
+        something else.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no model folder at {folder}")
@@ -183,7 +184,17 @@ def read_artifact(folder: Path) -> Artifact:
         raise ValueError(
             f"{folder / WEIGHTS} was altered after it was saved (checksum); save the model again"
         )
-    tensors = safetensors.torch.load(weights)
+    try:
+        return _artifact(document, safetensors.torch.load(weights))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder} was written by vicreg {document.get('vicreg')}, and this version, "
+            f"{__version__}, cannot read it ({type(error).__name__}: {error}); load it with that "
+            "one"
+        ) from error
+
+
+def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Artifact:
     table = TableEncoder.from_state(document["table"], _arrays(tensors, "table."))
     paired = document.get("paired")  # models of before pairs have none
     second = None
@@ -262,7 +273,7 @@ def _read_document(path: Path) -> dict[str, Any]:
     if document["format"] != FORMAT:
         raise ValueError(
             f"{path} has format {document['format']!r}, this version reads format {FORMAT}: "
-            "install a newer vicreg"
+            f"install the version that wrote it, vicreg {document.get('vicreg')}"
         )
     stated = document.pop("sha256")
     if _digest(document) != stated:
