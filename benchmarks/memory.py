@@ -117,7 +117,7 @@ def measure(place: int, what: str, kind: str) -> tuple[int, int]:
     # Small: what a larger fit would leave free, the one that is measured would find. Coherent, so
     # that every rule has been asked.
     small = VICReg(20, hidden=(8,), projector=(8,), detail_share=0.2, steps=3, n_threads=1)
-    small.fit_transform(np.column_stack(list(columns_of(Shape(600, 5, "coherent", {}), random))))
+    small.fit_transform(np.column_stack(list(columns_of(Shape(150, 5, "coherent", {}), random))))
     shape = SHAPES[place]
     X: Any
     if kind == "frame":  # column by column: no array beside it
