@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -219,7 +219,11 @@ class _ClosedForm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         with_gradient = any(ctx.needs_input_grad)
-        terms, ctx.gradient = _closed_form(z1, z2, weights, with_gradient=with_gradient)
+        # A GPU would have to be waited for.
+        looks = z1.device.type == "cpu"
+        terms, ctx.gradient = _closed_form(
+            z1, z2, weights, with_gradient=with_gradient, looks=looks
+        )
         if with_gradient:
             ctx.weights = weights
             ctx.save_for_backward(z1, z2)
@@ -249,7 +253,8 @@ class _ClosedForm(torch.autograd.Function):
                 for weight, one in zip(ctx.weights[:3], of_terms, strict=True)
             )
             weights = ctx.weights._replace(lam=lam, mu=mu, nu=nu)
-            _, gradient = _closed_form(z1, z2, weights, with_gradient=True)
+            looks = z1.device.type == "cpu"
+            _, gradient = _closed_form(z1, z2, weights, with_gradient=True, looks=looks)
             assert gradient is not None
         of_z1, of_z2 = gradient
         return of_z1.to(z1.dtype), of_z2.to(z2.dtype), None
@@ -264,7 +269,13 @@ def _with_total(terms: tuple[Tensor, Tensor, Tensor], weights: LossWeights) -> V
 
 
 def _closed_form(
-    z1: Tensor, z2: Tensor, weights: LossWeights, *, with_gradient: bool, gram: bool | None = None
+    z1: Tensor,
+    z2: Tensor,
+    weights: LossWeights,
+    *,
+    with_gradient: bool,
+    gram: bool | None = None,
+    looks: bool = False,
 ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor] | None]:
     """Terms (three scalars) and, if asked for, the gradient of their weighted sum, 2 x (n, d).
 
@@ -275,6 +286,9 @@ def _closed_form(
 
     Where d > n the d x d matrix is never formed: ``|Z'Z| = |ZZ'|`` in the Frobenius norm, and
     ``Z (Z'Z) = (ZZ') Z``. ``gram`` forces one side or the other; tests compare them.
+    With ``looks`` the d x d matrix is formed after all where a few dimensions are so much larger
+    than all others that the difference of the two sums would be lost in their rounding; a value is
+    read to know, which a step of training does not.
 
     Small branches are worked on together, as half of their time would be calls. Large ones come
     one after the other, so that beside the gradients only one (n, d) and one square matrix are held
@@ -293,7 +307,7 @@ def _closed_form(
         z1, z2 = z1.to(dtype), z2.to(dtype)
         difference = z1 - z2
         invariance = _sum_of_squares(difference).mul_(1 / (rows * dims))
-        of_branches = _gram_branches if gram else _covariance_branches
+        of_branches = partial(_gram_branches, looks=looks) if gram else _covariance_branches
         together = rows * dims <= MOST_TOGETHER
         parts = [torch.stack((z1, z2))] if together else [z1[None], z2[None]]
         # The difference is worked out again below: its memory serves the centred rows.
@@ -343,13 +357,9 @@ def _covariance_branches(
 
 
 def _gram_branches(
-    z: Tensor, weights: LossWeights, with_gradient: bool
+    z: Tensor, weights: LossWeights, with_gradient: bool, *, looks: bool
 ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-    """:func:`_covariance_branches` where d > n, through the products of rows.
-
-    Where a few dimensions are so much larger than all others that hardly anything is left of what
-    the covariance term is the difference of, the products of columns are taken after all.
-    """
+    """:func:`_covariance_branches` where d > n, through the products of rows."""
     _, rows, dims = z.shape
     products = torch.bmm(z, z.mT)  # (b, n, n)
     gradient = z.square()  # its memory; vector_norm over the rows takes ten times as long
@@ -359,8 +369,7 @@ def _gram_branches(
     # The difference of two rounded sums can come out below zero.
     everything = _sum_of_squares(products)
     covariance = (everything - _sum_of_squares(squares)).clamp_min_(0)
-    # A GPU would have to be waited for.
-    if z.device.type == "cpu" and bool(covariance < LEAST_DIFFERENCE * everything):
+    if looks and bool(covariance < LEAST_DIFFERENCE * everything):
         return _covariance_branches(z, weights, with_gradient)
     covariance.mul_(1 / ((rows - 1) ** 2 * dims))
     gradients: Sequence[Tensor] = ()
