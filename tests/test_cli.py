@@ -839,3 +839,18 @@ def read_terminal(handle: int) -> bytes:
         return os.read(handle, 4096)
     except OSError:  # the other side was closed
         return b""
+
+
+def test_a_model_of_groups_scores_a_table_of_a_single_one(tmp_path: Path, run: Any) -> None:
+    frame = table().with_columns(patient=pl.Series([f"p{i % 9}" for i in range(table().height)]))
+    frame.write_csv(tmp_path / "t.csv")
+    frame.with_columns(patient=pl.lit("p1")).write_csv(tmp_path / "one.csv")
+    model = tmp_path / "m"
+    named = ["--label", "species", "--groups", "patient"]
+    assert run("fit", tmp_path / "t.csv", "--out", model, *named, *FAST).status == 0
+    told = run("evaluate", model, tmp_path / "one.csv")
+    assert told.status == 0
+    assert "controls are fitted without the groups of the model" in told.out
+    refused = run("evaluate", model, tmp_path / "one.csv", "--refit")
+    assert refused.status == 2
+    assert "groups must name at least two groups" in refused.err

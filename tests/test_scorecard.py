@@ -429,3 +429,8 @@ def test_infinite_numbers_to_be_told_are_left_out() -> None:
     y[3] = np.inf
     told = evaluate(small(), X, y, maps=False, controls=False)
     assert any("1 of 500 rows have no label" in note for note in told.notes)
+
+
+def test_too_few_groups_to_fit_some_and_score_others_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 3 groups, to fit some.* however: 2; leave"):
+        evaluate(small(), X, Y, groups=np.arange(500) % 2)

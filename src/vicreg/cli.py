@@ -321,6 +321,7 @@ def evaluate(
 
     from vicreg.command_table import LAYER, CommandFile
     from vicreg.estimator import load
+    from vicreg.evaluation import FEWEST_GROUPS
     from vicreg.evaluation import evaluate as score
     from vicreg.persistence import check_file
 
@@ -353,6 +354,11 @@ def evaluate(
         for argument, kind in (("groups", "groups"), ("sample_weight", "weight"))
         if (of_fit := fitted.aside_.get(kind)) is not None and of_fit in table.columns
     }
+    # A table to look at may be of a single patient; a fit needs several groups, and says so.
+    if not refit and "groups" in beside:
+        known = {one for one in beside["groups"] if one is not None}
+        if None in beside["groups"] or len(known) < FEWEST_GROUPS:
+            del beside["groups"]
     columns = None if refit else getattr(fitted, "feature_names_in_", None)
     card = score(
         clone(fitted).set_params(verbose=False) if refit else fitted,

@@ -38,6 +38,8 @@ __all__ = ["evaluate"]
 
 #: Fewer held-out rows than this say little: then all rows are scored, and the card says so.
 FEWEST_TEST_ROWS = 100
+#: Groups that rows are split by, at the least: a fit must have two of them.
+FEWEST_GROUPS = 3
 #: Rows that are scored, that probes and PCA learn from, and that views are made of, at the most.
 MOST_SCORED = 4000
 MOST_PROBED = 10_000
@@ -133,7 +135,7 @@ def evaluate(
     ------
     ValueError
         If labels, groups, weights, batches or ids have another length than the table, labels fewer
-        than two classes, or the table is not one of the fitted model's.
+        than two classes, groups fewer than three, or the table is not one of the fitted model's.
     TypeError
         If the model is no :class:`VICReg`, or ``random_state`` no integer.
     ImportError
@@ -172,6 +174,11 @@ def evaluate(
     judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
     in_batches = None if batches is None else _batches(batches, n_rows, batch_name)
     in_groups = None if groups is None else checked_groups(groups, n_rows)
+    if in_groups is not None and in_groups.max() + 1 < FEWEST_GROUPS:
+        raise ValueError(
+            f"groups must name at least {FEWEST_GROUPS} groups, to fit some and score others, "
+            f"however: {in_groups.max() + 1}; leave them out, or give batches"
+        )
     weights = None if sample_weight is None else checked_weights(sample_weight, n_rows)
     names = names_of_rows(ids, n_rows)
     columns_at(source, show)

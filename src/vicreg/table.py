@@ -17,6 +17,7 @@ import torch
 
 from vicreg.columns import DATE_PARTS, Column, kind_of, numbers_of, parts_of, texts_of
 from vicreg.counts import Depth, checked_counts, looks_like_counts, most_variable
+from vicreg.frames import listed
 from vicreg.moments import Moments
 from vicreg.networks import Rows
 from vicreg.quantiles import NormalScores
@@ -358,11 +359,8 @@ class TableEncoder:
         found = []
         for reason in sorted(set(self.dropped.values())):
             names = [name for name, why in self.dropped.items() if why == reason]
-            listed = ", ".join(repr(name) for name in names[:5])
-            if len(names) > 5:
-                listed += f" and {len(names) - 5} more"
             noun = "column" if len(names) == 1 else "columns"
-            found.append(f"dropped {len(names)} {reason} {noun}: {listed}")
+            found.append(f"dropped {len(names)} {reason} {noun}: {listed(names)}")
         return found + self.remarks
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
