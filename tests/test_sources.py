@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from vicreg.sources import (
     shuffle_columns,
     take_rows,
 )
-from vicreg.table_file import TableFile
+from vicreg.table_file import TableFile, read_file
 
 COLUMNS = {"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]}
 
@@ -54,6 +57,153 @@ def test_files_are_read_by_their_suffix(tmp_path: Path, name: str, kind: Any) ->
     source = read(kind(written(tmp_path, name)))
     assert isinstance(source, nw.DataFrame)
     assert {name: source[name].to_list() for name in source.columns} == COLUMNS
+
+
+def zstd(content: bytes) -> bytes:
+    stream = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(stream, "zstd") as compressed:
+        compressed.write(content)
+    packed: bytes = stream.getvalue().to_pybytes()
+    return packed
+
+
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "zst": zstd,
+}
+
+
+@pytest.mark.parametrize("end", COMPRESSED)
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt", "T.CSV"])
+def test_a_compressed_csv_file_is_what_it_was(tmp_path: Path, name: str, end: str) -> None:
+    delimiter = "," if name.lower().endswith("csv") else "\t"
+    lines = [f"size{delimiter}town", *(f"{i * i % 997}{delimiter}München {i}" for i in range(9999))]
+    content = "\r\n".join(lines).encode()
+    (tmp_path / name).write_bytes(content)
+    packed = tmp_path / f"{name}.{end if name == 't.csv' else end.upper()}"
+    packed.write_bytes(COMPRESSED[end](content))
+    wanted = TableFile(tmp_path / name)
+    assert wanted.n_rows == 9999
+    assert wanted.head.columns == ["size", "town"]
+    assert TableFile(packed).read().to_native() == wanted.read().to_native()
+    (one, *_, last) = TableFile(packed).blocks(5000)
+    assert (len(one), len(last)) == (5000, 4999)
+    source = read(str(packed))
+    assert isinstance(source, nw.DataFrame)
+    assert source.to_native() == wanted.read().to_native()
+
+
+@pytest.mark.parametrize("end", COMPRESSED)
+def test_compressed_parts_one_after_another_are_one_file(tmp_path: Path, end: str) -> None:
+    parts = [b"", b"\xef\xbb\xbfa,b\n", b"1,2\n3,", b"4\n"]
+    (tmp_path / f"t.csv.{end}").write_bytes(b"".join(map(COMPRESSED[end], parts)))
+    frame = read_file(tmp_path / f"t.csv.{end}")
+    assert frame.to_dict(as_series=False) == {"a": [1, 3], "b": [2, 4]}
+
+
+LONG = b"a,b\n" + b"".join(b"%d,%d\n" % (i, i * i % 997) for i in range(20_000))
+HARMS: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "half": lambda packed, _: packed[: len(packed) // 2],
+    "all but a byte": lambda packed, _: packed[:-1],
+    "the end is another": lambda packed, _: packed.replace(packed[-12:], b"0123456789ab"),
+    "not compressed": lambda _, content: content,
+    "something behind": lambda packed, _: packed + b"more",
+}
+
+
+@pytest.mark.parametrize("end", COMPRESSED)
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", LONG], ids=["short", "long"])
+def test_a_damaged_compressed_file_is_refused_in_one_line(
+    tmp_path: Path, end: str, harm: str, content: bytes
+) -> None:
+    path = tmp_path / f"t.csv.{end}"
+    path.write_bytes(HARMS[harm](COMPRESSED[end](content), content))
+    with pytest.raises(
+        ValueError, match=f"t.csv.{end} is not a readable CSV file: .*; copy"
+    ) as told:
+        read(path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("end", COMPRESSED)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n", ": .*at least one row"),
+        (b"PAR1\0\0\xff\xfe", "is not a readable CSV file: it holds binary data"),
+        ("a,b\n1,2\n".encode("utf-16"), "must be UTF-8, however: it is UTF-16"),
+        (b"a,b\nM\xfcnchen,2\n", ": text must be UTF-8, however: column 'a' holds b'M"),
+        (b"a\xff,b\n1,2\n", ": column names must be UTF-8"),
+        (b"a,b\n1,2,3\n", "is not a readable CSV file: .*Expected 2 columns, got 3"),
+        (b"a\tb\n1\t2\n", ": fields must be .* in a .csv file.* its name end in .tsv.END, or give"),
+        (b"a;b\n1;2\n", ": fields must be .*; save it with commas, .* or give --delimiter ';' on"),
+    ],
+)
+def test_what_a_compressed_file_holds_is_checked(
+    tmp_path: Path, end: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / f"t.csv.{end}"
+    path.write_bytes(COMPRESSED[end](content))
+    with pytest.raises(ValueError, match=f"t.csv.{end} ?{message.replace('END', end)}"):
+        read(path)
+
+
+def test_a_compressed_file_without_a_byte_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(b"")
+    with pytest.raises(ValueError, match="t.csv.gz is empty"):
+        read(tmp_path / "t.csv.gz")
+
+
+@pytest.mark.parametrize("name", ["t.parquet.gz", "t.h5ad.bz2", "t.gz", "t.csv.gz.gz", "csv.gz"])
+def test_of_compressed_files_csv_alone_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    with pytest.raises(ValueError, match=f"however: {name}; decompress it, as only .csv, .tsv and"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("delimiter", [";", "|", ":", " ", "\t"])
+def test_a_delimiter_may_be_given(tmp_path: Path, delimiter: str) -> None:
+    rows = [["a", "b", "c"], ["x,y", "1", "2.5"], ["z", "NA", "3"]]
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(map(delimiter.join, rows)).encode()))
+    frame = TableFile(path, delimiter=delimiter).read()
+    assert frame.to_dict(as_series=False) == {"a": ["x,y", "z"], "b": [1, None], "c": [2.5, 3]}
+
+
+def test_a_wrong_delimiter_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    rule = "t.csv: fields must be set apart by ';' as --delimiter says, however: its header 'a,b'"
+    with pytest.raises(ValueError, match=f"{rule} has none, .* by ','; give --delimiter ','$"):
+        TableFile(tmp_path / "t.csv", delimiter=";")
+
+
+def test_a_column_of_decimal_commas_beside_semicolons_is_numbers(tmp_path: Path) -> None:
+    """The oracle is pandas, told of the comma for the columns that are to have one."""
+    path = tmp_path / "t.csv"
+    rows = [
+        "id;comma;point;whole;both;thousands;word;some;none;day",
+        "1,50;1,5;1.5;1;1,5;1.000,5;x;1,5;;2024-01-02",
+        "2,5;2;2.25;2;2.5;2;y, z;;;2024-02-03",
+        "NA;NA;?;;3;3;3,5;-7,25e3;NA;",
+    ]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    frame = TableFile(path, delimiter=";", exact=["id"]).read()
+    wanted = pd.read_csv(path, sep=";", decimal=",", na_values=["?"])
+    for name in ("comma", "some"):
+        assert frame[name].to_list() == [None if v != v else v for v in wanted[name].to_list()]
+    assert frame["id"].to_list() == ["1,50", "2,5", "NA"]
+    assert frame["point"].to_list() == [1.5, 2.25, None]
+    assert frame["whole"].to_list() == [1, 2, None]
+    assert frame["both"].to_list() == ["1,5", "2.5", "3"]
+    assert frame["thousands"].to_list() == ["1.000,5", "2", "3"]
+    assert frame["word"].to_list() == ["x", "y, z", "3,5"]
+    assert frame["day"].to_list()[2] is None
+    # With another delimiter a comma is a comma.
+    path.write_text("a|b\n1,5|2\n2,5|3\n", encoding="utf-8")
+    assert TableFile(path, delimiter="|").read()["a"].to_list() == ["1,5", "2,5"]
 
 
 def test_marks_of_missing_values_in_csv_are_those_of_pandas_and_a_question_mark(
@@ -197,7 +347,8 @@ def test_text_in_another_encoding_is_told_of_by_its_place(
 def test_utf_8_is_read_with_its_mark_and_without(tmp_path: Path, mark: bytes) -> None:
     path = tmp_path / "towns.csv"
     path.write_bytes(mark + LATIN.encode())
-    for options in ({}, {"exact": ["town"]}, {"texts": ["town"]}):
+    kinds: list[dict[str, Any]] = [{}, {"exact": ["town"]}, {"texts": ["town"]}]
+    for options in kinds:
         frame = TableFile(path, **options).read()
         assert frame.to_dict(as_series=False) == {"town": ["Ulm", "München"], "size": [1, 2]}
 

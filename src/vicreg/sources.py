@@ -53,8 +53,8 @@ def read(data: object) -> Source:
     ----------
     data
         A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix
-        (read in blocks, never dense as a whole), an AnnData (its ``X``), or the path of a CSV,
-        Parquet or h5ad file.
+        (read in blocks, never dense as a whole), an AnnData (its ``X``), or the path of a CSV file,
+        compressed or not, a Parquet or an h5ad file.
 
     Raises
     ------

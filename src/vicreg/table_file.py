@@ -1,19 +1,26 @@
-"""A table in a CSV or Parquet file, read whole or block by block."""
+"""A table in a CSV file, compressed or not, or a Parquet file, read whole or block by block."""
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vicreg.frames import as_frame, check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     import narwhals.stable.v2 as nw
 
-__all__ = ["TableFile", "read_file"]
+__all__ = ["TableFile", "is_csv", "read_file"]
+
+TAB = "\t"
+#: Endings of a CSV file's name, and what sets its fields apart where nothing else is said.
+CSV = {".csv": ",", ".tsv": TAB, ".txt": TAB}
+#: Endings after those, and what pyarrow calls the compression.
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 #: Bytes that a Parquet file's columns are read at a time.
 PARQUET_BUFFER = 2**16
@@ -24,14 +31,27 @@ MISSING = (
     *("#N/A", "#NA", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
     "?",
 )
-#: What fields may be set apart by, and a delimiter's name where it cannot be seen.
-DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
+#: What fields of other files are set apart by.
+DELIMITERS = (",", ";", TAB, "|")
 #: What to do about another encoding.
 AS_UTF_8 = "save the file as UTF-8 (for one in Latin-1: iconv -f latin1 -t utf-8)"
 
 
+def is_csv(path: Path) -> bool:
+    """Whether a path says that it is a CSV file's, compressed or not.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from vicreg.table_file import is_csv
+    >>> is_csv(Path("t.tsv.gz")), is_csv(Path("t.parquet"))
+    (True, False)
+    """
+    return _endings(path)[0] in CSV
+
+
 def read_file(path: Path) -> nw.DataFrame[Any]:
-    """A CSV or Parquet file, by its suffix, as a frame.
+    """A CSV file, compressed or not, or a Parquet file, by its suffix, as a frame.
 
     Raises
     ------
@@ -46,8 +66,9 @@ def read_file(path: Path) -> nw.DataFrame[Any]:
 class TableFile:
     """A CSV or Parquet file, by its suffix, to be read whole or in blocks of rows.
 
-    Of a Parquet file no more than a block is in memory at a time. A CSV file is read whole when it
-    is opened: only its end tells its columns' types.
+    A CSV file may be compressed: ``.csv.gz``, ``.csv.bz2`` or ``.csv.zst``, and ``.tsv`` and
+    ``.txt`` alike. It is read whole when it is opened: only its end tells its columns' types. Of a
+    Parquet file no more than a block is in memory at a time.
 
     Parameters
     ----------
@@ -58,14 +79,18 @@ class TableFile:
         do no harm.
     texts : collection of str
         Columns of a CSV file that are text, but may have missing values.
+    delimiter : str, optional
+        The ASCII character that sets a CSV file's fields apart; by default a comma in ``.csv`` and
+        a tab in ``.tsv`` and ``.txt``. Where it is ``;`` a column may have decimal commas: one that
+        is text as it stands, and numbers, all of it, with commas for points.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the suffix is neither, the content is not what the suffix says, or there are no rows or
-        no columns, or two columns of one name.
+        If the suffix is neither, the content is not what the suffix says or its compression is
+        damaged, or there are no rows or no columns, or two columns of one name.
 
     Examples
     --------
@@ -81,30 +106,40 @@ class TableFile:
     """
 
     def __init__(
-        self, path: Path, *, exact: Collection[str] = (), texts: Collection[str] = ()
+        self,
+        path: Path,
+        *,
+        exact: Collection[str] = (),
+        texts: Collection[str] = (),
+        delimiter: str | None = None,
     ) -> None:
         if not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
         if path.is_dir():
             raise ValueError(f"{path} is a folder; give a CSV, Parquet or h5ad file")
         self.path = path
-        suffix = path.suffix.lower()
-        if suffix in (".parquet", ".pq"):
+        suffix, compression = _endings(path)
+        if suffix in (".parquet", ".pq") and compression is None:
             self._kind = "Parquet"
-        elif suffix in (".csv", ".tsv", ".txt"):
+        elif suffix in CSV:
             self._kind = "CSV"
-            _check_is_text(path)
+            with self._readable(), _opened(path) as file:
+                start = file.read(4096)
+            _check_is_text(path, start)
         else:
+            advice = "save it as one of these"
+            if compression is not None:
+                advice = "decompress it, as only .csv, .tsv and .txt are read compressed"
             raise ValueError(
-                f"a table's file must end in .csv, .tsv, .parquet or .h5ad, however: {path.name}"
+                "a table's file must end in .csv, .tsv, .parquet or .h5ad, "
+                f"however: {path.name}; {advice}"
             )
         with self._readable():
             if self._kind == "CSV":
-                delimiter = "," if suffix == ".csv" else "\t"
                 _check_delimiter(path, delimiter)
                 self._content = _read_csv(
                     path,
-                    delimiter,
+                    delimiter or CSV[suffix],
                     exact=set(exact) - set(texts),
                     texts=texts,
                 )
@@ -164,6 +199,8 @@ class TableFile:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # not what the file holds, and it names the file
             reason = str(error).strip().splitlines()[0]
+            if self._kind == "CSV" and isinstance(error, OSError):  # of the decompression
+                reason += "; copy it anew, or let its name say how it is compressed"
             raise ValueError(f"{self.path} is not a readable {self._kind} file: {reason}") from None
         except UnicodeDecodeError as error:
             raise ValueError(
@@ -173,55 +210,74 @@ class TableFile:
             raise ValueError(f"{self.path}: {error}") from None
 
 
-def _check_is_text(path: Path) -> None:
-    if path.stat().st_size == 0:
+def _endings(path: Path) -> tuple[str, str | None]:
+    """What the name says of the table, and of its compression."""
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    return (path if compression is None else Path(path.stem)).suffix.lower(), compression
+
+
+def _opened(path: Path) -> Any:
+    """A CSV file's bytes as a stream, decompressed."""
+    import pyarrow as pa
+
+    return pa.input_stream(path, compression=_endings(path)[1])
+
+
+def _check_is_text(path: Path, start: bytes) -> None:
+    if not start:
         raise ValueError(f"{path} is empty")
-    with path.open("rb") as file:
-        start = file.read(4096)
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{path} must be UTF-8, however: it is UTF-16; save it as UTF-8")
     if b"\0" in start:
         raise ValueError(f"{path} is not a readable CSV file: it holds binary data")
 
 
-def _check_delimiter(path: Path, delimiter: str) -> None:
+def _check_delimiter(path: Path, given: str | None) -> None:
     """Refuse a file of a single column whose lines are all cut by another delimiter.
 
     It is not taken for the file's own: numbers beside a ``;`` may have decimal commas.
     """
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header, row = file.readline(), file.readline()
+    with _opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", errors="replace") as lines:
+        header, row = lines.readline(), lines.readline()
+    suffix, compression = _endings(path)
+    delimiter = given or CSV[suffix]
     if delimiter in header:
         return
-    for other, called in DELIMITERS.items():
+    for other in DELIMITERS:
         if other in header and row.count(other) >= header.count(other):
-            suffix = {",": ".csv", "\t": ".tsv"}.get(other)
-            advice = f"let its name end in {suffix}"
-            if suffix is None:
-                advice = "save it with commas, and points in decimal numbers"
+            where = "as --delimiter says" if given else f"in a {suffix} file"
+            advice = f"give --delimiter {'tab' if other == TAB else repr(other)}"
+            if not given:
+                end = {",": ".csv", TAB: ".tsv"}.get(other)
+                other_way = "save it with commas, and points in decimal numbers"
+                if end is not None:
+                    other_way = f"let its name end in {end}{path.suffix if compression else ''}"
+                advice = f"{other_way}, or {advice} on the command line"
             raise ValueError(
-                f"fields must be set apart by {DELIMITERS[delimiter]} in a {path.suffix} file, "
-                f"however: its header {header.strip()[:60]!r} has none, and seems to be set apart "
-                f"by {called}; {advice}"
+                f"fields must be set apart by {_called(delimiter)} {where}, however: its header "
+                f"{header.strip()[:60]!r} has none, and seems to be set apart by {_called(other)}; "
+                f"{advice}"
             )
+
+
+def _called(delimiter: str) -> str:
+    return "a tab" if delimiter == TAB else repr(delimiter)
 
 
 def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Collection[str]) -> Any:
     import pyarrow as pa
     import pyarrow.compute
-    import pyarrow.csv
 
-    table = pyarrow.csv.read_csv(
-        path,
-        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(
-            # Texts can be null in all columns or in none: they become so below, each by its kind.
-            strings_can_be_null=False,
-            null_values=list(MISSING),
-            # A text's bytes, as in all columns that are no UTF-8: so these can be told of by name.
-            column_types=dict.fromkeys([*exact, *texts], pa.binary()),
-        ),
-    )
+    # A text's bytes, as in all columns that are no UTF-8: so these can be told of by name.
+    types = dict.fromkeys([*exact, *texts], pa.binary())
+    table = _parsed(path, delimiter, column_types=types)
+    if delimiter == ";":  # spreadsheets write it where decimal numbers have commas
+        names = [field.name for field in table.schema if pa.types.is_string(field.type)]
+        if names:
+            anew = _parsed(path, delimiter, decimal_point=",", include_columns=names)
+            for place, name in enumerate(table.column_names):
+                if name in names:
+                    table = table.set_column(place, name, anew.column(name))
     for place, field in enumerate(table.schema):
         if pa.types.is_binary(field.type):
             field = field.with_type(pa.string())
@@ -234,6 +290,22 @@ def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Coll
             present = pyarrow.compute.if_else(is_missing, None, table.column(place))
             table = table.set_column(place, field, present)
     return table
+
+
+def _parsed(path: Path, delimiter: str, **conversion: Any) -> Any:
+    import pyarrow.csv
+
+    with _opened(path) as file:
+        return pyarrow.csv.read_csv(
+            file,
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                # Texts can be null in all columns or in none: they become so later, by their kind.
+                strings_can_be_null=False,
+                null_values=list(MISSING),
+                **conversion,
+            ),
+        )
 
 
 def _decoded(column: Any, name: str) -> Any:
