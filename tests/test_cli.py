@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import math
 import os
@@ -165,6 +166,92 @@ def test_columns_are_found_by_name_and_further_ones_are_told_of(
     card = json.loads(run("evaluate", fitted, data, "--no-controls", "--json").out)
     assert note in card["notes"]
     assert card["seen"]
+
+
+def test_compressed_csv_files_and_a_delimiter_go_all_the_way(tmp_path: Path, run: Any) -> None:
+    plain, packed, out = tmp_path / "t.csv", tmp_path / "p.csv.gz", tmp_path / "Z.npy"
+    table().write_csv(plain)
+    # As a spreadsheet writes it where decimal numbers have commas.
+    rows = [
+        ";".join(str(one).replace(".", ",") if isinstance(one, float) else str(one) for one in row)
+        for row in table().rows()
+    ]
+    packed.write_bytes(gzip.compress("\n".join([";".join(table().columns), *rows]).encode()))
+    named = ["--label", "species", "--id", "sample"]
+    with_semicolons = ["--delimiter", ";"]
+    assert run("fit", plain, "--out", tmp_path / "m", *named, *FAST).status == 0
+    told = run("fit", packed, "--out", tmp_path / "n", *named, *with_semicolons, *FAST)
+    assert told.status == 0, told.err
+    wanted = load(tmp_path / "m").transform(table().drop("species", "sample"))
+    told = run("embed", tmp_path / "n", packed, "--out", out, *with_semicolons)
+    assert told.status == 0, told.err
+    assert np.array_equal(np.load(out), wanted)
+    assert np.load(tmp_path / "Z.ids.npy").tolist() == table()["sample"].to_list()
+    told = run("embed", tmp_path / "n", packed, "--out", out)  # nothing remembers it
+    assert_refused(told, "; save it with commas, and points in decimal numbers, or give --delim")
+    cards = [
+        json.loads(run("evaluate", tmp_path / "n", data, "--no-controls", "--json", *said).out)
+        for data, said in ((plain, list[str]()), (packed, with_semicolons))
+    ]
+    assert cards[0]["scores"] == cards[1]["scores"]
+    assert cards[1]["seen"]
+    sizes = [
+        json.loads(run("info", data, "--estimate", "--json", *named, *said).out)
+        for data, said in ((plain, list[str]()), (packed, with_semicolons))
+    ]
+    assert sizes[0] == sizes[1]
+    few = ["--trials", "1", "--finalists", "0"]
+    told = run("tune", packed, "--out", tmp_path / "best", *few, *named, *with_semicolons, *FAST)
+    assert told.status == 0, told.err
+    assert load(tmp_path / "best").n_features_in_ == 6
+
+
+def test_a_delimiter_is_of_all_csv_files_of_a_pair(tmp_path: Path, run: Any) -> None:
+    table().select("alcohol", "sample").write_csv(tmp_path / "a.csv", separator="|")
+    table().select("ash", "sample").write_csv(tmp_path / "b.txt", separator="|")
+    table().select("ash", "sample").write_parquet(tmp_path / "b.parquet")
+    out, embedded = ["--out", tmp_path / "m", "--id", "sample", *FAST], list[Any]()
+    for second in ("b.txt", "b.parquet"):
+        pair = ["--paired", tmp_path / second, "--delimiter", "|"]
+        told = run("fit", tmp_path / "a.csv", *pair, *out)
+        assert told.status == 0, told.err
+        told = run("embed", tmp_path / "m", tmp_path / "a.csv", "--out", tmp_path / "Z.npy", *pair)
+        assert told.status == 0, told.err
+        embedded.append(np.load(tmp_path / "Z.npy"))
+    assert np.array_equal(*embedded)
+
+
+@pytest.mark.parametrize("given", ["", ";;", '"', "\\t", "\n", "§"])
+def test_a_delimiter_is_one_character(fitted: Path, run: Any, given: str) -> None:
+    told = run("info", fitted.parent / "t.csv", "--estimate", "--delimiter", given)
+    assert_refused(told, f"--delimiter must be one character of ASCII other than a quote, or the "
+                   f"word tab, however: {given!r}")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tab", "TAB", "\t"])
+def test_a_tab_has_a_name(tmp_path: Path, run: Any, name: str) -> None:
+    table().write_csv(tmp_path / "t.csv", separator="\t")
+    told = run("info", tmp_path / "t.csv", "--estimate", "--delimiter", name, "--json")
+    assert json.loads(told.out)["columns"] == 8
+
+
+@pytest.mark.parametrize("command", ["fit", "embed", "evaluate", "tune", "info"])
+def test_a_delimiter_is_for_csv_files(fitted: Path, run: Any, command: str) -> None:
+    data = fitted.parent / "t.parquet"
+    table().write_parquet(data)
+    before = sorted(fitted.parent.rglob("*"))
+    arguments: dict[str, list[Any]] = {
+        "fit": [data, "--out", fitted.parent / "m2"],
+        "embed": [fitted, data, "--out", fitted.parent / "Z.csv"],
+        "evaluate": [fitted, data],
+        "tune": [data, "--out", fitted.parent / "m2"],
+        "info": [data, "--estimate"],
+    }
+    told = run(command, *arguments[command], "--delimiter", ";")
+    assert_refused(
+        told, "--delimiter is for CSV files (.csv, .tsv, .txt), however: t.parquet; leave"
+    )
+    assert sorted(fitted.parent.rglob("*")) == before
 
 
 def test_a_second_tables_columns_are_found_by_name_too(tmp_path: Path, run: Any) -> None:
@@ -554,6 +641,8 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["evaluate", "m", "t.csv", "--show", "plate"], "show must name columns of the table"),
         (["info", "t.csv"], "no model folder at t.csv"),
         (["info", "m", "--lr", "0.1"], "options of a fit go with --estimate"),
+        (["info", "m", "--delimiter", ";"], "options of a fit go with --estimate"),
+        (["fit", "t.csv", "--out", "m2", "--delimiter", ";"], "by ','; give --delimiter ','"),
         (["info", "m", "--estimate"], "m is a folder; give a CSV, Parquet or h5ad file"),
         (["info", "t.csv", "--estimate", "--lr", "-1"], "lr must be"),
         (["info", "t.csv", "--estimate", "--label", "klass"], "has no column 'klass'"),

@@ -89,6 +89,9 @@ Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative=(), help="No 
 AsJson = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print one machine-readable line.")
 ]
+Data = Annotated[
+    Path, Parameter(help="CSV file (also compressed: .gz, .bz2, .zst), Parquet or h5ad file.")
+]
 Label = Annotated[
     str | None, Parameter(help="Column that holds labels; never a feature of the model.")
 ]
@@ -102,6 +105,13 @@ Groups = Annotated[
 ]
 Weight = Annotated[
     str | None, Parameter(help="Column of weights: how often a row is drawn. Never a feature.")
+]
+Delimiter = Annotated[
+    str | None,
+    Parameter(
+        help="Character that sets fields of CSV files apart, or the word tab. No model remembers "
+        "it. [default: a comma in .csv, a tab in .tsv and .txt]"
+    ),
 ]
 Layer = Annotated[
     str | None,
@@ -181,7 +191,7 @@ def demo(
 
 @app.command
 def fit(
-    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
+    data: Data,
     *,
     out: Annotated[Path, Parameter(help="Folder for the model.")],
     label: Label = None,
@@ -189,6 +199,7 @@ def fit(
     groups: Groups = None,
     weight: Weight = None,
     layer: Layer = None,
+    delimiter: Delimiter = None,
     paired: Paired = None,
     preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
@@ -209,11 +220,12 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
-    from vicreg.command_table import LAYER, CommandFile
+    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_file, check_free
 
     check_free(out)  # before the work, not after it
+    delimiter = checked_delimiter(delimiter, data, paired)
     if watch is not None:
         check_file(watch)
     model = VICReg(
@@ -224,14 +236,14 @@ def fit(
         precision=precision,
         verbose=not quiet,
     )
-    table = CommandFile(data, layer=layer, ids=[id], groups=[groups]).read()
+    table = CommandFile(data, layer=layer, ids=[id], groups=[groups], delimiter=delimiter).read()
     aside = {"label": label, "id": id, "groups": groups, "weight": weight}
     for name in aside.values():  # before a page of the fit is begun
         if name is not None:
             table.column(name)
     second = None
     if paired is not None:
-        second = CommandFile(paired, ids=[id]).read()
+        second = CommandFile(paired, ids=[id], delimiter=delimiter).read()
         table.check_same_rows(second, table.ids(id))
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -285,7 +297,7 @@ def fit(
 @app.command
 def evaluate(
     model: Annotated[Path, Parameter(help="Model folder.")],
-    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
+    data: Data,
     *,
     label: Label = None,
     report: Annotated[Path | None, Parameter(help="HTML file to write.")] = None,
@@ -294,6 +306,7 @@ def evaluate(
         str | None, Parameter(help="Column of batches, which the embedding should not tell apart.")
     ] = None,
     layer: Layer = None,
+    delimiter: Delimiter = None,
     target: Annotated[
         Literal["auto", "classes", "number"],
         Parameter(help="What the label is; auto takes decimal numbers for numbers."),
@@ -319,7 +332,7 @@ def evaluate(
     """Score a model's embedding beside the raw table, PCA and controls."""
     from sklearn.base import clone
 
-    from vicreg.command_table import LAYER, CommandFile
+    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import load
     from vicreg.evaluation import FEWEST_GROUPS
     from vicreg.evaluation import evaluate as score
@@ -335,6 +348,7 @@ def evaluate(
         of_model=kept.get(LAYER),
         ids=[id, kept.get("id")],
         groups=[kept.get("groups")],
+        delimiter=checked_delimiter(delimiter, data),
     ).read()
     aside = {**fitted.aside_, "given label": label, "given id": id}
     name = label if label is not None else fitted.aside_.get("label")
@@ -397,6 +411,7 @@ def info(
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
     layer: Layer = None,
+    delimiter: Delimiter = None,
     preset_name: Preset = "default",
     as_json: AsJson = False,
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
@@ -404,10 +419,10 @@ def info(
     """Say what a saved model is, or what a fit on a table would take of memory."""
     if estimate:
         aside = {"label": label, "id": id}
-        _estimate(path, aside, layer, _settings(preset_name, options), as_json)
+        _estimate(path, aside, layer, delimiter, _settings(preset_name, options), as_json)
         return
     given = _given(options)
-    if given or (label, id, layer) != (None, None, None) or preset_name != "default":
+    if given or (label, id, layer, delimiter) != (None,) * 4 or preset_name != "default":
         raise ValueError("options of a fit go with --estimate; a model has them already")
     from vicreg.estimator import load
 
@@ -530,16 +545,17 @@ def _estimate(
     path: Path,
     aside: dict[str, str | None],
     layer: str | None,
+    delimiter: str | None,
     settings: dict[str, Any],
     as_json: bool,
 ) -> None:
-    from vicreg.command_table import CommandFile
+    from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.memory import estimate_memory
     from vicreg.sources import read
     from vicreg.table import TableEncoder
 
     config = Config(**settings)
-    file = CommandFile(path, layer=layer)
+    file = CommandFile(path, layer=layer, delimiter=checked_delimiter(delimiter, path))
     given = file.read()
     for name in aside.values():
         if name is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vicreg.frames import as_frame
 from vicreg.header import ignored, places_of
 from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad, with_layer
-from vicreg.table_file import TableFile
+from vicreg.table_file import TableFile, is_csv
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,12 +15,56 @@ if TYPE_CHECKING:
 
     import narwhals.stable.v2 as nw
 
-__all__ = ["LAYER", "CommandFile", "CommandTable"]
+__all__ = ["LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
 #: Beside the columns that a model's fit has set aside: the layer of an h5ad file that it was of.
 LAYER = "layer"
+
+
+def checked_delimiter(given: str | None, *paths: Path | None) -> str | None:
+    """What sets the fields of CSV files apart, if that is said.
+
+    Parameters
+    ----------
+    given : str or None
+        A printable ASCII character, or the word ``tab``.
+    paths : Path or None
+        The files of a command, of which one at least must be a CSV file.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or none of the files is a CSV file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from vicreg.command_table import checked_delimiter
+    >>> checked_delimiter("tab", Path("t.csv.gz")), checked_delimiter(None, Path("t.parquet"))
+    ('\\t', None)
+    """
+    if given is None:
+        return None
+    there = [path for path in paths if path is not None]
+    if not any(is_csv(path) for path in there):
+        names = " and ".join(path.name for path in there)
+        raise ValueError(
+            f"--delimiter is for CSV files (.csv, .tsv, .txt), however: {names}; leave it out"
+        )
+    delimiter = "\t" if given.lower() == "tab" else given
+    # A quote cannot set fields apart, nor can what no line holds.
+    if (
+        len(delimiter) != 1
+        or delimiter == '"'
+        or not (delimiter == "\t" or " " <= delimiter <= "~")
+    ):
+        raise ValueError(
+            "--delimiter must be one character of ASCII other than a quote, or the word tab, "
+            f"however: {given!r}; give ';' or '|', say"
+        )
+    return delimiter
 
 
 class CommandFile:
@@ -37,6 +81,8 @@ class CommandFile:
     ids, groups : collection of str or None
         Columns that name rows and groups, if the file has them. A CSV file's are text: ids as they
         stand there, to the letter, and groups with their missing values.
+    delimiter : str, optional
+        What sets a CSV file's fields apart; by default its suffix tells.
 
     Raises
     ------
@@ -68,6 +114,7 @@ class CommandFile:
         of_model: str | None = None,
         ids: Collection[str | None] = (),
         groups: Collection[str | None] = (),
+        delimiter: str | None = None,
     ) -> None:
         self._path = path
         if layer is not None and not is_h5ad(path):
@@ -92,6 +139,7 @@ class CommandFile:
                 path,
                 exact=[name for name in ids if name is not None],
                 texts=[name for name in groups if name is not None],
+                delimiter=delimiter,
             )
             head = self._file.head
             self.n_rows, self.n_columns = self._file.n_rows, head.shape[1]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vicreg.cli import AsJson, Id, Layer, Paired, _say
+from vicreg.cli import AsJson, Data, Delimiter, Id, Layer, Paired, _say
 from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
 from vicreg.inference import BLOCK
 from vicreg.sources import is_h5ad
@@ -22,12 +22,13 @@ ENTRIES = 2**22
 
 def embed(
     model: Annotated[Path, Parameter(help="Model folder.")],
-    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
+    data: Data,
     *,
     out: Annotated[Path, Parameter(help="File to write: .parquet, .csv, .npy or .h5ad.")],
     id: Id = None,  # noqa: A002 (the option's name)
     paired: Paired = None,
     layer: Layer = None,
+    delimiter: Delimiter = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed a table with a saved model; the rows' ids come along.
@@ -41,16 +42,18 @@ def embed(
     """
     import numpy as np
 
-    from vicreg.command_table import LAYER, CommandFile
+    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import load
 
     # Before the work, not after it.
     check_embedding_file(out, onto_annotated=is_h5ad(data))
+    delimiter = checked_delimiter(delimiter, data, paired)
     fitted = load(model)
     named = [id, fitted.aside_.get("id")]
-    files = [CommandFile(data, layer=layer, of_model=fitted.aside_.get(LAYER), ids=named)]
+    of_model = fitted.aside_.get(LAYER)
+    files = [CommandFile(data, layer=layer, of_model=of_model, ids=named, delimiter=delimiter)]
     if paired is not None:
-        files.append(CommandFile(paired, ids=named))
+        files.append(CommandFile(paired, ids=named, delimiter=delimiter))
     n_rows = files[0].n_rows
     if n_rows != files[-1].n_rows:
         raise ValueError(

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from vicreg.cli import AsJson, FitOptions, Id, Label, Layer, Preset, Quiet, _given, _say
+from vicreg.cli import (
+    AsJson,
+    Data,
+    Delimiter,
+    FitOptions,
+    Id,
+    Label,
+    Layer,
+    Preset,
+    Quiet,
+    _given,
+    _say,
+)
 from vicreg.config import Config, preset
 
 if TYPE_CHECKING:
@@ -28,13 +40,14 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def tune(
-    data: Annotated[Path, Parameter(help="CSV, Parquet or h5ad file.")],
+    data: Data,
     *,
     out: Annotated[Path, Parameter(help="Folder for the best model, trials and pictures.")],
     trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
     layer: Layer = None,
+    delimiter: Delimiter = None,
     objective: Annotated[
         list[str] | None,
         Parameter(
@@ -96,7 +109,7 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import LAYER, CommandFile
+    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.persistence import check_file, check_free
     from vicreg.studies import without_password
     from vicreg.tuning import tune as run
@@ -105,10 +118,11 @@ def tune(
     for page in (report, watch):
         if page is not None:
             check_file(page)
+    delimiter = checked_delimiter(delimiter, data)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **_all_searched(search or ())}
-    table = CommandFile(data, layer=layer, ids=[id]).read()
+    table = CommandFile(data, layer=layer, ids=[id], delimiter=delimiter).read()
     for name in (label, id):
         if name is not None:
             table.column(name)
