@@ -172,6 +172,41 @@ def test_columns_of_an_h5ad_file_are_set_aside_by_name(cells: Path) -> None:
     assert np.array_equal(model.transform(data), wanted.transform(data))
 
 
+def test_genes_may_be_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = annotated()
+    data.obs[data.var_names[0]] = 1.0  # a column may be called as a gene is
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    genes = list(data.var_names[[0, 5]])
+    # Columns of obs are no features anyway; naming one does no harm.
+    given = ("@cells.h5ad", "--label", "kind", "--drop", *genes, "donor")
+    on_the_command_line(tmp_path, "info", *given, "--estimate", "--json")
+    assert json.loads(capsys.readouterr().out)["columns"] == data.n_vars - 2
+    on_the_command_line(tmp_path, "fit", *given, "--out", "@m", *FIT)
+    model, rest = load(tmp_path / "m"), data[:, ~data.var_names.isin(genes)].copy()
+    assert model.feature_names_in_.tolist() == list(rest.var_names)
+    wanted = VICReg(**{**SMALL, "n_threads": None}).fit(rest).transform(rest)
+    assert np.array_equal(model.transform(data), wanted)
+    capsys.readouterr()
+    for out in ("Z.npy", "other.h5ad"):
+        on_the_command_line(tmp_path, "embed", "@m", "@cells.h5ad", "--out", f"@{out}")
+    assert "note" not in capsys.readouterr().out
+    assert np.array_equal(np.load(tmp_path / "Z.npy"), wanted)
+    assert anndata.read_h5ad(tmp_path / "other.h5ad").shape == data.shape
+    for refit in ((), ("--refit",)):
+        on_the_command_line(
+            tmp_path, "evaluate", "@m", "@cells.h5ad", "--no-controls", "--json", *refit
+        )
+        card = json.loads(capsys.readouterr().out)
+        assert card["seen"]  # by a refit too: there are too few rows to hold some out
+        assert not [note for note in card["notes"] if "ignored" in note]
+    # A label is a column of obs, whatever a gene is called.
+    on_the_command_line(tmp_path, "fit", "@cells.h5ad", "--out", "@n", "--label", genes[0], *FIT)
+    assert load(tmp_path / "n").n_features_in_ == data.n_vars
+    with pytest.raises(SystemExit):
+        on_the_command_line(tmp_path, "fit", "@cells.h5ad", "--out", "@o", "--drop", "no", *FIT)
+    assert f"has no column 'no'; it has {data.var_names[0]}, " in capsys.readouterr().err
+
+
 def test_names_of_cells_go_along_with_their_embedding(cells: Path) -> None:
     for name in ("Z.parquet", "Z.npy"):
         on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", f"@{name}")

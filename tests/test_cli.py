@@ -254,6 +254,91 @@ def test_a_delimiter_is_for_csv_files(fitted: Path, run: Any, command: str) -> N
     assert sorted(fitted.parent.rglob("*")) == before
 
 
+def test_dropped_columns_are_no_features_and_remembered(
+    data: Path, tmp_path: Path, run: Any
+) -> None:
+    model, out = tmp_path / "m", tmp_path / "Z.npy"
+    # The label may be dropped, too, and a column twice.
+    named = ["--label", "species", "--id", "sample"]
+    dropped = ["colour", "ash", "species", "ash"]
+    told = run("fit", data, "--out", model, *named, "--drop", *dropped, *FAST)
+    assert told.status == 0, told.err
+    assert "fitted 178 rows x 4 columns" in told.out
+    assert load(model).aside_["drop"] == dropped
+    assert json.loads(run("info", model, "--json").out)["drop"] == dropped
+    assert "colour, ash, species, ash" in run("info", model).out
+    assert "- set aside by --drop: colour\n" in (model / "README.md").read_text("utf-8")
+    features = table().drop("species", "sample", "colour", "ash")
+    wanted = VICReg(
+        steps=10, hidden=(16,), projector=(16, 16), n_components=8, random_state=0
+    ).fit_transform(features)
+    for without in ([], ["colour"], dropped):
+        table().drop(without).write_csv(tmp_path / "new.csv")
+        told = run("embed", model, tmp_path / "new.csv", "--out", out)
+        assert told.out.startswith("wrote "), told.out
+        assert np.array_equal(np.load(out), wanted)
+    table().with_columns(new=pl.lit(1)).write_csv(tmp_path / "new.csv")
+    told = run("embed", model, tmp_path / "new.csv", "--out", out)
+    assert told.out.startswith("note: ignored 1 column that the model was not fitted on: 'new'\n")
+    told = run("evaluate", model, data, "--no-controls", "--json", "--label", "colour")
+    card = json.loads(told.out)
+    assert card["seen"]
+    assert not [note for note in card["notes"] if "ignored" in note]
+
+
+def test_a_refit_leaves_dropped_columns_out(tmp_path: Path, run: Any) -> None:
+    cards = []
+    for dropped in ([], ["--drop", "colour", "ash"]):
+        frame = pl.concat([table()] * 2).drop("sample")
+        if not dropped:
+            frame = frame.drop("colour", "ash")
+        frame.write_csv(tmp_path / "t.csv")
+        named = ["--label", "species", *dropped]
+        assert run("fit", tmp_path / "t.csv", "--out", tmp_path / "m", *named, *FAST).status == 0
+        arguments = [tmp_path / "m", tmp_path / "t.csv", "--refit", "--no-controls", "--json"]
+        cards.append(json.loads(run("evaluate", *arguments).out))
+    assert cards[0]["scores"] == cards[1]["scores"]
+
+
+def test_tuning_and_estimates_leave_dropped_columns_out(tmp_path: Path, run: Any) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    given = [tmp_path / "t.csv", "--label", "species", "--drop", "sample", "ash"]
+    assert json.loads(run("info", *given, "--estimate", "--json").out)["columns"] == 5
+    told = run("tune", *given, "--out", tmp_path / "m", "--trials", "1", "--finalists", "0",
+               "--report", tmp_path / "r.html", *FAST)  # fmt: skip
+    assert told.status == 0, told.err
+    model = load(tmp_path / "m")
+    assert model.n_features_in_ == 5
+    assert model.aside_["drop"] == ["sample", "ash"]
+    assert run("embed", tmp_path / "m", given[0], "--out", tmp_path / "Z.csv").out.startswith("wr")
+
+
+def test_a_column_of_either_table_of_a_pair_may_be_dropped(tmp_path: Path, run: Any) -> None:
+    table().select("alcohol", "ash", "sample", "colour").write_csv(tmp_path / "a.csv")
+    table().select("magnesium", "sample", "species", "colour").write_csv(tmp_path / "b.csv")
+    pair = [tmp_path / "a.csv", "--paired", tmp_path / "b.csv", "--id", "sample"]
+    dropped = ["--drop", "species", "colour", "ash"]
+    told = run("fit", *pair, "--out", tmp_path / "m", *dropped, *FAST)
+    assert told.status == 0, told.err
+    facts = json.loads(run("info", tmp_path / "m", "--json").out)
+    assert (facts["columns"], facts["paired_columns"]) == (1, 1)
+    told = run("embed", tmp_path / "m", *pair, "--out", tmp_path / "Z.npy")
+    assert told.out.startswith("wrote "), told.out
+    told = run("fit", *pair, "--out", tmp_path / "n", "--drop", "malic_acid", *FAST)
+    assert_refused(told, "a.csv has no column 'malic_acid'; it has alcohol, ash, sample, colour")
+
+
+def test_a_model_of_before_dropping_is_read(fitted: Path, run: Any) -> None:
+    model = load(fitted)
+    del model.aside_["drop"]  # as it was written then
+    model.save(fitted)
+    assert "drop" not in json.loads((fitted / "model.json").read_text("utf-8"))["aside"]
+    assert json.loads(run("info", fitted, "--json").out)["drop"] == []
+    data = fitted.parent / "t.csv"
+    assert run("embed", fitted, data, "--out", fitted.parent / "Z.csv").out.startswith("wrote ")
+    assert run("evaluate", fitted, data, "--no-controls").status == 0
+
+
 def test_a_second_tables_columns_are_found_by_name_too(tmp_path: Path, run: Any) -> None:
     table().select("alcohol", "malic_acid").write_csv(tmp_path / "a.csv")
     table().select("ash", "magnesium").write_csv(tmp_path / "b.csv")
@@ -641,6 +726,13 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["evaluate", "m", "t.csv", "--show", "plate"], "show must name columns of the table"),
         (["info", "t.csv"], "no model folder at t.csv"),
         (["info", "m", "--lr", "0.1"], "options of a fit go with --estimate"),
+        (
+            ["fit", "t.csv", "--out", "m2", "--drop", "ash", "ashes"],
+            "has no column 'ashes'; it has",
+        ),
+        (["tune", "t.csv", "--out", "m2", "--drop", "ashes"], "has no column 'ashes'; it has alco"),
+        (["info", "t.csv", "--estimate", "--drop", "ashes"], "has no column 'ashes'; it has alco"),
+        (["info", "m", "--drop", "ash"], "options of a fit go with --estimate"),
         (["info", "m", "--delimiter", ";"], "options of a fit go with --estimate"),
         (["fit", "t.csv", "--out", "m2", "--delimiter", ";"], "by ','; give --delimiter ','"),
         (["info", "m", "--estimate"], "m is a folder; give a CSV, Parquet or h5ad file"),

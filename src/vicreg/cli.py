@@ -113,6 +113,14 @@ Delimiter = Annotated[
         "it. [default: a comma in .csv, a tab in .tsv and .txt]"
     ),
 ]
+Drop = Annotated[
+    list[str] | None,
+    Parameter(
+        help="Columns, or genes, that are no features. A model remembers them.",
+        negative_iterable=(),
+        consume_multiple=True,
+    ),
+]
 Layer = Annotated[
     str | None,
     Parameter(
@@ -198,6 +206,7 @@ def fit(
     id: Id = None,  # noqa: A002 (the option's name)
     groups: Groups = None,
     weight: Weight = None,
+    drop: Drop = None,
     layer: Layer = None,
     delimiter: Delimiter = None,
     paired: Paired = None,
@@ -220,7 +229,7 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
-    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
+    from vicreg.command_table import DROP, LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_file, check_free
 
@@ -237,14 +246,13 @@ def fit(
         verbose=not quiet,
     )
     table = CommandFile(data, layer=layer, ids=[id], groups=[groups], delimiter=delimiter).read()
-    aside = {"label": label, "id": id, "groups": groups, "weight": weight}
-    for name in aside.values():  # before a page of the fit is begun
-        if name is not None:
-            table.column(name)
+    aside: dict[str, Any] = {"label": label, "id": id, "groups": groups, "weight": weight}
+    aside |= {DROP: drop or [], LAYER: layer}
     second = None
     if paired is not None:
         second = CommandFile(paired, ids=[id], delimiter=delimiter).read()
         table.check_same_rows(second, table.ids(id))
+    table.check_aside(aside, second)  # before a page of the fit is begun
     started = time.perf_counter()
     with ExitStack() as stack:
         observers: list[Any] = []
@@ -266,7 +274,7 @@ def fit(
             observe=_all_of(observers),
             pulse=None if page is None else page.pulse,
         )
-    model.aside_ = {**aside, LAYER: layer}
+    model.aside_ = aside
     model.save(out)
     seconds = time.perf_counter() - started
     steps = model.n_iter_
@@ -410,6 +418,7 @@ def info(
     ] = False,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    drop: Drop = None,
     layer: Layer = None,
     delimiter: Delimiter = None,
     preset_name: Preset = "default",
@@ -418,11 +427,11 @@ def info(
 ) -> None:
     """Say what a saved model is, or what a fit on a table would take of memory."""
     if estimate:
-        aside = {"label": label, "id": id}
+        aside = {"label": label, "id": id, "drop": drop or []}
         _estimate(path, aside, layer, delimiter, _settings(preset_name, options), as_json)
         return
     given = _given(options)
-    if given or (label, id, layer, delimiter) != (None,) * 4 or preset_name != "default":
+    if given or (label, id, drop, layer, delimiter) != (None,) * 5 or preset_name != "default":
         raise ValueError("options of a fit go with --estimate; a model has them already")
     from vicreg.estimator import load
 
@@ -439,6 +448,7 @@ def info(
         "id": fitted.aside_.get("id"),
         "groups": fitted.aside_.get("groups"),
         "weight": fitted.aside_.get("weight"),
+        "drop": fitted.aside_.get("drop", []),
         "layer": fitted.aside_.get("layer"),
         "parameters": sum(weight.numel() for weight in embedder.network.parameters()),
         "steps": fitted.n_iter_,
@@ -543,7 +553,7 @@ def _settings(preset_name: str, options: Any) -> dict[str, Any]:
 
 def _estimate(
     path: Path,
-    aside: dict[str, str | None],
+    aside: dict[str, Any],
     layer: str | None,
     delimiter: str | None,
     settings: dict[str, Any],
@@ -557,9 +567,7 @@ def _estimate(
     config = Config(**settings)
     file = CommandFile(path, layer=layer, delimiter=checked_delimiter(delimiter, path))
     given = file.read()
-    for name in aside.values():
-        if name is not None:
-            given.column(name)
+    given.check_aside(aside)
     source = read(given.features(aside))
     table = TableEncoder.fit(
         source,

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
     import narwhals.stable.v2 as nw
 
-__all__ = ["LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
+__all__ = ["DROP", "LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
 #: Beside the columns that a model's fit has set aside: the layer of an h5ad file that it was of.
 LAYER = "layer"
+#: What is set aside for no use: a list of columns, or of genes.
+DROP = "drop"
 
 
 def checked_delimiter(given: str | None, *paths: Path | None) -> str | None:
@@ -163,13 +165,13 @@ class CommandFile:
 
 
 class CommandTable:
-    """Rows of a file, of which some columns may be no features: labels, ids, groups, weights.
+    """Rows of a file, of which some columns may be no features: labels, ids, groups, and others.
 
     Parameters
     ----------
     content : narwhals.DataFrame or AnnData
         Of an AnnData the genes are the features, and the columns of ``obs`` are all set aside; so
-        are the names of its cells, which are rows' ids where nothing else is.
+        are the names of its cells, which are rows' ids where nothing else is. Genes can be dropped.
     path : Path
         What messages call it.
     """
@@ -189,6 +191,13 @@ class CommandTable:
         """Names of what may be set aside."""
         return self._columns.columns
 
+    @property
+    def _names(self) -> Sequence[str]:
+        """Names of what may be dropped: genes, and columns that are none."""
+        if not is_annotated(self._content):
+            return self.columns
+        return [*self._content.var_names, *self.columns]
+
     def column(self, name: str) -> nw.Series[Any]:
         """A column by its name.
 
@@ -198,9 +207,12 @@ class CommandTable:
             If there is none of this name.
         """
         if name not in self.columns:
-            shown = ", ".join(self.columns[:8]) + (", ..." if len(self.columns) > 8 else "")
-            raise ValueError(f"{self._path} has no column {name!r}; it has {shown}")
+            raise self._missing(name, self.columns)
         return self._columns[name]
+
+    def _missing(self, name: str, there: Sequence[str]) -> ValueError:
+        shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+        return ValueError(f"{self._path} has no column {name!r}; it has {shown}")
 
     def arrow(self, name: str) -> Any:
         """A column as the file has it, without a dictionary of its values, which may grow."""
@@ -224,34 +236,57 @@ class CommandTable:
             return given
         return of_model if of_model in self.columns else self.own_id
 
-    def features(self, aside: Mapping[str, str | None], fitted: Sequence[str] | None = None) -> Any:
-        """The table without the columns that are set aside; those of a fit, in their order.
+    def check_aside(self, aside: Mapping[str, Any], second: CommandTable | None = None) -> None:
+        """Refuse names of what is to be set aside that are not there.
+
+        Parameters
+        ----------
+        aside : mapping
+            Columns by their use: the name of one, a list of several, or None.
+        second : CommandTable, optional
+            The other one of a pair, which may have what is dropped, too.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column, or, of what is dropped, no such gene.
+        """
+        droppable = {*self._names, *(() if second is None else second._names)}
+        for use, name in _each(aside):
+            if use != DROP:
+                self.column(name)
+            elif name not in droppable:
+                raise self._missing(name, self._names)
+
+    def features(self, aside: Mapping[str, Any], fitted: Sequence[str] | None = None) -> Any:
+        """The table without what is set aside; the columns of a fit, in their order.
 
         Raises
         ------
         ValueError
             If a column of the fit is missing.
         """
-        if self._content is not self._columns:
-            return self._content  # a model finds genes by their names itself
-        frame = self._without(aside)
+        content = self._without(aside)
+        if is_annotated(content):
+            return content  # a model finds genes by their names itself
         if fitted is not None:
-            frame = frame[:, places_of(fitted, frame.columns)]
-        return frame.to_native()
+            content = content[:, places_of(fitted, content.columns)]
+        return content.to_native()
 
-    def ignored(
-        self, aside: Mapping[str, str | None], fitted: Sequence[str] | None
-    ) -> Sequence[str]:
+    def ignored(self, aside: Mapping[str, Any], fitted: Sequence[str] | None) -> Sequence[str]:
         """A note on columns that are neither set aside nor of the fit, or nothing."""
         if fitted is None:
             return []
-        if self._content is not self._columns:
-            return ignored(fitted, self._content.var_names)
-        return ignored(fitted, self._without(aside).columns)
+        content = self._without(aside)
+        return ignored(fitted, content.var_names if is_annotated(content) else content.columns)
 
-    def _without(self, aside: Mapping[str, str | None]) -> nw.DataFrame[Any]:
-        names = [name for use, name in aside.items() if name is not None and use != LAYER]
-        return drop_columns(self._columns, names)
+    def _without(self, aside: Mapping[str, Any]) -> Any:
+        """The content without what is set aside; of an AnnData all columns are, so genes alone."""
+        if not is_annotated(self._content):
+            return drop_columns(self._columns, [name for _, name in _each(aside)])
+        dropped = [name for use, name in _each(aside) if use == DROP]
+        kept = ~self._content.var_names.isin(dropped)
+        return self._content if kept.all() else self._content[:, kept]
 
     def check_same_rows(self, other: CommandTable, name: str | None, first_row: int = 0) -> None:
         """Refuse another table's rows if both have names for them that differ."""
@@ -264,6 +299,13 @@ class CommandTable:
                     f"{other._path} must have the same rows in the same order, however: row {row} "
                     f"is {one!r}, not {own!r}"
                 )
+
+
+def _each(aside: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a column is set aside for, and its name, for each of them."""
+    for use, names in aside.items():
+        if names is not None and use != LAYER:
+            yield from ((use, name) for name in ([names] if isinstance(names, str) else names))
 
 
 def _comparable(own: Any, one: Any) -> tuple[list[Any], list[Any]]:

@@ -503,7 +503,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.fitted_with_ = fitted_with
         self.paired_columns_ = paired_columns
         self.fitted_on_ = fitted_on
-        self.aside_: dict[str, str | None] = {}
+        self.aside_: dict[str, Any] = {}
         self.evaluation_: dict[str, Any] | None = None
         self.history_ = embedder.history.as_dict()
         self.notes_ = list(embedder.notes)

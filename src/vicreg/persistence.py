@@ -56,9 +56,10 @@ class Artifact:
     feature_names: list[str] | None
     n_features: int
     n_rows: int
-    #: Columns that were set aside at fit, by what they were for: label, id, groups, weight;
-    #: and the layer of an h5ad file that the fit was of.
-    aside: dict[str, str | None] = field(default_factory=dict)
+    #: Columns that were set aside at fit, by what they were for: label, id, groups, weight, and a
+    #: list of those to drop, which models of before it lack; and the layer of an h5ad file that the
+    #: fit was of.
+    aside: dict[str, Any] = field(default_factory=dict)
     #: Names and number of the second table's columns, where pairs of rows were fitted.
     paired: dict[str, Any] | None = None
     #: Of the table of the fit, see :func:`vicreg.fingerprint.fingerprint`; models of before it have

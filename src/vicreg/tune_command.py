@@ -17,6 +17,7 @@ from vicreg.cli import (
     AsJson,
     Data,
     Delimiter,
+    Drop,
     FitOptions,
     Id,
     Label,
@@ -46,6 +47,7 @@ def tune(
     trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    drop: Drop = None,
     layer: Layer = None,
     delimiter: Delimiter = None,
     objective: Annotated[
@@ -109,7 +111,7 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
+    from vicreg.command_table import DROP, LAYER, CommandFile, checked_delimiter
     from vicreg.persistence import check_file, check_free
     from vicreg.studies import without_password
     from vicreg.tuning import tune as run
@@ -123,10 +125,8 @@ def tune(
         storage = str(out.with_name(f"{out.name}.journal"))
     asked = {**_read_space(space), **_all_searched(search or ())}
     table = CommandFile(data, layer=layer, ids=[id], delimiter=delimiter).read()
-    for name in (label, id):
-        if name is not None:
-            table.column(name)
-    aside = {"label": label, "id": id, LAYER: layer}
+    aside = {"label": label, "id": id, DROP: drop or [], LAYER: layer}
+    table.check_aside(aside)
     started = time.perf_counter()
     with ExitStack() as stack:
         observe = None
@@ -191,7 +191,7 @@ def _resumable(storage: str) -> Iterator[None]:
 def _report(
     result: TuningResult,
     table: CommandTable,
-    aside: dict[str, str | None],
+    aside: dict[str, Any],
     report: Path,
     data: Path,
 ) -> None:
