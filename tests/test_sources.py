@@ -18,6 +18,7 @@ import pyarrow.parquet
 import pytest
 import scipy.sparse
 
+from vicreg import VICReg
 from vicreg.sources import (
     blocks,
     column_names,
@@ -26,6 +27,7 @@ from vicreg.sources import (
     read,
     shuffle_columns,
     take_rows,
+    unmasked,
 )
 from vicreg.table_file import TableFile, read_file
 
@@ -43,7 +45,10 @@ def written(folder: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table, nw.from_native])
+@pytest.mark.parametrize(
+    "make",
+    [pd.DataFrame, pl.DataFrame, pa.table, pa.RecordBatch.from_pydict, nw.from_native],
+)
 def test_frames_of_every_library_are_read(make: Any) -> None:
     source = read(make(COLUMNS if make is not nw.from_native else pl.DataFrame(COLUMNS)))
     assert isinstance(source, nw.DataFrame)
@@ -263,6 +268,53 @@ def test_bad_sparse_tables_are_refused(made: Any, message: str) -> None:
         read(made)
 
 
+MASK = [[False, True], [False, False], [True, False]]
+
+
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        (np.arange(6.0, dtype=np.float32), np.float32(np.nan)),
+        (np.arange(6), np.nan),
+        (np.arange(6, dtype=np.uint8), np.nan),
+        (np.array([True, False, True, True, False, False]), None),
+        (np.array(list("abcdef")), None),
+        (np.array([1, "a", 2, "b", 3, "c"], dtype=object), None),
+        (np.arange(6).astype("M8[D]"), np.datetime64("NaT")),
+        (np.arange(6).astype("m8[s]"), np.timedelta64("NaT")),
+    ],
+)
+@pytest.mark.parametrize("wrap", [np.ma.asarray, list])
+def test_masked_entries_are_missing(values: Any, missing: Any, wrap: Any) -> None:
+    source = read(wrap(np.ma.array(values.reshape(3, 2), mask=MASK)))
+    assert isinstance(source, np.ndarray)
+    assert not isinstance(source, np.ma.MaskedArray)
+    assert source.dtype == (object if missing is None else np.array([*values[:1], missing]).dtype)
+    wanted = values.reshape(3, 2).astype(source.dtype)
+    wanted[np.array(MASK)] = missing
+    assert [str(value) for value in source.ravel().tolist()] == [
+        str(value) for value in wanted.ravel().tolist()
+    ]
+
+
+def test_an_array_with_nothing_masked_is_not_copied() -> None:
+    values = np.arange(6).reshape(3, 2)
+    assert np.shares_memory(unmasked(np.ma.asarray(values)), values)
+    assert unmasked(values) is values
+
+
+def test_a_masked_array_is_fitted_and_embedded_as_one_with_gaps() -> None:
+    random = np.random.default_rng(0)
+    values, mask = random.normal(size=(120, 6)).astype("f4"), random.random((120, 6)) < 0.2
+    masked = np.ma.array(np.where(mask, 1e6, values), mask=mask)
+    gaps = np.where(mask, np.nan, values)
+    settings: dict[str, Any] = {"hidden": (16,), "projector": (16, 16), "n_threads": 1}
+    one, other = (
+        VICReg(n_components=8, steps=20, random_state=0, **settings).fit(X) for X in (masked, gaps)
+    )
+    assert np.array_equal(one.transform(masked), other.transform(gaps))
+
+
 def test_lists_become_arrays_with_made_up_names() -> None:
     source = read([[1, 2], [3, 4]])
     assert isinstance(source, np.ndarray)
@@ -277,6 +329,8 @@ def test_lists_become_arrays_with_made_up_names() -> None:
         (pd.DataFrame({"a": []}), ValueError, "at least one row"),
         (pl.DataFrame(), ValueError, "at least one row"),
         (np.zeros(3), ValueError, "Expected 2D array, got 1D array.*reshape"),
+        (pd.Series([1.0, 2.0], name="a"), ValueError, "Expected 2D array, got 1D array.*reshape"),
+        (pl.Series("a", [1.0, 2.0]), ValueError, "Expected 2D array, got 1D array.*reshape"),
         (np.zeros((2, 2, 2)), ValueError, "got 3D array"),
         (5, TypeError, "must be an array, a frame, a sparse matrix or a path, however: int"),
         (None, TypeError, "however: NoneType"),
@@ -285,6 +339,11 @@ def test_lists_become_arrays_with_made_up_names() -> None:
         (pl.LazyFrame({"a": [1]}), TypeError, r"lazy frame; call .collect\(\)"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "unique, however: 'a' more"),
         (pa.table([[1], [2]], names=["q", "q"]), ValueError, "unique, however: 'q' more"),
+        (
+            pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["q", "q"]),
+            ValueError,
+            "unique, however: 'q' more",
+        ),
     ],
 )
 def test_bad_tables_are_refused(data: Any, error: type[Exception], message: str) -> None:

@@ -22,12 +22,15 @@ def as_frame(data: Any) -> Any:
             f"column names must be unique, however: {listed(repeated)} more than once; "
             "rename or drop the copies"
         )
+    if type(data).__name__ == "RecordBatch" and hasattr(data, "__arrow_c_array__"):
+        # PyArrow's, which narwhals does not know. Its table is of the same memory.
+        return nw.from_arrow(data, backend="pyarrow")
     return nw.from_native(_without_sparse(data), pass_through=True)
 
 
 def _without_sparse(data: Any) -> Any:
     """A pandas frame whose sparse columns, which narwhals does not know, are dense."""
-    if not hasattr(data, "iloc") or not hasattr(data, "dtypes"):
+    if not _is_pandas(data):
         return data
     subtypes = {
         name: dtype.subtype
@@ -41,9 +44,14 @@ def _names_of(data: Any) -> Sequence[object]:
     if hasattr(data, "collect"):  # a lazy frame would have to work its names out
         return []
     names = getattr(data, "column_names", None)  # pyarrow
-    if names is None and hasattr(data, "iloc"):
-        names = data.columns  # pandas; polars repeats no name
+    if names is None and _is_pandas(data):
+        names = data.columns  # polars repeats no name
     return [] if names is None or callable(names) else list(names)
+
+
+def _is_pandas(data: Any) -> bool:
+    """Whether this is a frame of pandas or of its kin; a Series is none."""
+    return hasattr(data, "iloc") and getattr(data, "ndim", 0) == 2
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "shuffle_columns",
     "take_columns",
     "take_rows",
+    "unmasked",
     "with_layer",
 ]
 
@@ -54,7 +55,7 @@ def read(data: object) -> Source:
     data
         A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix
         (read in blocks, never dense as a whole), an AnnData (its ``X``), or the path of a CSV file,
-        compressed or not, a Parquet or an h5ad file.
+        compressed or not, a Parquet or an h5ad file. Masked entries of a masked array are missing.
 
     Raises
     ------
@@ -83,10 +84,44 @@ def read(data: object) -> Source:
     if isinstance(frame, nw.LazyFrame):
         raise TypeError("the table must be in memory, however: a lazy frame; call .collect() first")
     try:
-        array = np.asarray(data)
+        array = np.asarray(unmasked(data))
     except ValueError as error:
         raise ValueError(f"the table's rows must have the same length: {error}") from None
     return _checked_array(array, data)
+
+
+def unmasked(data: object) -> Any:
+    """A masked array, or a list of them, as an array that marks what is missing in its own way.
+
+    NaN and NaT in numbers and dates, None in objects, text and truth values; whole numbers become
+    float64. What has no mask stays as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.sources import unmasked
+    >>> unmasked(np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]]))
+    array([[ 1., nan],
+           [ 3.,  4.]])
+    """
+    if isinstance(data, list | tuple) and any(
+        isinstance(row, np.ma.MaskedArray) and row.ndim for row in data
+    ):
+        data = np.ma.asarray(data)
+    if not isinstance(data, np.ma.MaskedArray):
+        return data
+    values = np.ma.getdata(data)
+    if not np.ma.is_masked(data):
+        return values
+    kind = values.dtype.kind
+    if kind in "fcmM":
+        values = values.copy()
+    else:
+        # Truth values stay what they are: as floats they would be a column of numbers.
+        values = values.astype(np.float64 if kind in "iu" else object)
+    missing = {"m": np.timedelta64("NaT"), "M": np.datetime64("NaT"), "O": None}
+    values[np.ma.getmaskarray(data)] = missing.get(values.dtype.kind, np.nan)
+    return values
 
 
 def contents(data: object) -> Any:
