@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,127 @@ def test_saving_into_an_empty_folder_works(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     small().fit(TABLE).save(tmp_path / "empty")
     assert load(tmp_path / "empty").n_features_in_ == 4
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[1]", "not JSON", '{"format": "keras", "weights": 3}', "\ud800"]
+)
+def test_a_folder_with_a_model_json_of_another_program_is_not_a_model_folder(
+    tmp_path: Path, content: str
+) -> None:
+    place = tmp_path / "other"
+    place.mkdir()
+    (place / DOCUMENT).write_bytes(content.encode("utf-8", "surrogatepass"))
+    (place / "precious.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="other exists and is not a model folder, one with"):
+        small().fit(TABLE).save(place)
+    assert (place / "precious.txt").read_text(encoding="utf-8") == "mine"
+    assert sorted(path.name for path in place.iterdir()) == [DOCUMENT, "precious.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_an_altered_model_can_be_saved_again(saved: Path) -> None:
+    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
+    (saved / DOCUMENT).write_text(json.dumps({**document, "n_rows": 7}), encoding="utf-8")
+    small().fit(TABLE).save(saved)
+    assert load(saved).n_rows_ == 60
+
+
+def test_other_files_in_a_model_folder_stay_there(saved: Path) -> None:
+    (saved / "notes.txt").write_text("mine", encoding="utf-8")
+    (saved / "tuning").mkdir()
+    (saved / "tuning" / "trials.csv").write_text("number\n0\n", encoding="utf-8")
+    (saved / "last").symlink_to("tuning")
+    other = small(seed=1).fit(TABLE)
+    other.save(saved)
+    assert np.array_equal(load(saved).transform(TABLE), other.transform(TABLE))
+    assert (saved / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (saved / "tuning" / "trials.csv").read_text(encoding="utf-8") == "number\n0\n"
+    assert (saved / "last").is_symlink()
+    own = ["README.md", DOCUMENT, WEIGHTS]
+    assert sorted(path.name for path in saved.iterdir()) == sorted(
+        [*own, "notes.txt", "tuning", "last"]
+    )
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("there", ["model", "empty", "nothing", "nothing in no folder"])
+def test_saving_to_a_link_writes_what_it_points_to(saved: Path, there: str) -> None:
+    target = saved.parent / "models" / "target"
+    if there != "nothing in no folder":
+        target.parent.mkdir()
+    if there == "model":
+        saved.rename(target)
+    elif there == "empty":
+        target.mkdir()
+    link = saved.parent / "current"
+    link.symlink_to(target)
+    other = small(seed=1).fit(TABLE)
+    other.save(link)
+    assert link.is_symlink()
+    assert np.array_equal(load(target).transform(TABLE), other.transform(TABLE))
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="a must lead to a folder, however: its links go round"):
+        small().fit(TABLE).save(tmp_path / "a")
+
+
+def test_models_saved_to_one_folder_at_a_time_are_whole_and_readable(saved: Path) -> None:
+    (saved / "notes.txt").write_text("mine", encoding="utf-8")
+    models = [small(seed=seed).fit(TABLE) for seed in range(3)]
+    embeddings = [model.transform(TABLE) for model in models]
+    done = threading.Event()
+
+    def save(model: VICReg) -> None:
+        for _ in range(8):
+            model.save(saved)
+
+    def read() -> int:
+        n_read = 0
+        while not done.is_set():
+            embedding = load(saved).transform(TABLE)
+            assert any(np.array_equal(embedding, one) for one in embeddings)
+            n_read += 1
+        return n_read
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = pool.submit(read)
+        try:
+            for saving in [pool.submit(save, model) for model in models]:
+                saving.result()
+        finally:
+            done.set()
+        assert reading.result()
+    assert (saved / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_failure_while_moving_puts_the_old_model_back(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (saved / "notes.txt").write_text("mine", encoding="utf-8")
+    wanted = load(saved).transform(TABLE)
+    other = small(seed=1).fit(TABLE)
+    rename = Path.rename
+    calls: list[Path] = []
+
+    def fail_at_third(path: Path, to: Path) -> Path:  # into the place that was just freed
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError("input/output error")
+        return rename(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail_at_third)
+        with pytest.raises(OSError, match="input/output error"):
+            other.save(saved)
+    assert np.array_equal(load(saved).transform(TABLE), wanted)
+    assert (saved / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

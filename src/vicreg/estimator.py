@@ -405,7 +405,27 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return mean
 
     def save(self, path: str | Path) -> None:
-        """Write the fitted model to a folder: safetensors and JSON, no pickle."""
+        """Write the fitted model to a folder: safetensors and JSON, no pickle.
+
+        A model that is there is replaced, whole or not at all: ``model.json``,
+        ``weights.safetensors`` and ``README.md``. Other files in its folder stay there, such as
+        notes, and ``tuning``, which ``vicreg tune`` writes and a fit does not renew. A link is
+        followed. Of several saves to one folder at the same time the last one stays.
+
+        Parameters
+        ----------
+        path : str or Path
+            A model folder, an empty folder, or one that is not there yet; it is made.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something else: a file, or a folder with files in it but without a
+            ``model.json`` that this package wrote.
+        OSError
+            If the folder cannot be replaced, as the current folder or a mount, or its parent
+            cannot be written to.
+        """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
         seed = self.random_state

@@ -7,15 +7,18 @@ The JSON document names the weights' SHA-256 and its own, so an altered file is 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -30,7 +33,9 @@ from vicreg.preparation import build_network
 from vicreg.table import TableEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    T = TypeVar("T")
 
 __all__ = [
     "Artifact",
@@ -45,6 +50,12 @@ FORMAT = 1
 DOCUMENT = "model.json"
 WEIGHTS = "weights.safetensors"
 CARD = "README.md"
+#: What a save replaces; all else in a model folder is somebody's.
+OWN = (DOCUMENT, WEIGHTS, CARD)
+#: Keys of every document that this package wrote, of any format.
+MARKS = {"format", "vicreg", "sha256"}
+#: How often, and after how many seconds, is tried again what a save elsewhere may have disturbed.
+TRIES, PAUSE = 10, 0.02
 
 
 @dataclass
@@ -72,6 +83,9 @@ class Artifact:
 def check_free(folder: Path) -> None:
     """Refuse a place where no model can be written: anything but a model or an empty folder.
 
+    A model folder is one whose ``model.json`` this package wrote, also if it was altered since. Of
+    a link the place is what it points to.
+
     Raises
     ------
     FileExistsError
@@ -79,16 +93,14 @@ def check_free(folder: Path) -> None:
     OSError
         If the folder cannot be replaced, or its parent cannot be written to.
     """
-    _check_parent(folder)
-    if folder.is_dir() and (folder.resolve() == Path.cwd() or folder.is_mount()):
+    place = _place_of(folder)
+    _check_parent(place)
+    if place.is_dir() and (place == Path.cwd() or place.is_mount()):
         raise OSError(
             f"{folder} cannot be replaced: it is the current folder or a mount; "
             "choose a folder inside it"
         )
-    if folder.exists() and not (folder / DOCUMENT).is_file():
-        empty = folder.is_dir() and not any(folder.iterdir())
-        if not empty:
-            raise FileExistsError(f"{folder} exists and is not a model folder; choose another path")
+    _patiently(lambda: _check_replaceable(folder, place))
 
 
 def check_file(path: Path) -> None:
@@ -107,12 +119,16 @@ def check_file(path: Path) -> None:
 def write_artifact(artifact: Artifact, folder: Path) -> None:
     """Write a model folder, whole or not at all; an earlier model there is replaced.
 
+    Other files in the folder stay there; a link is followed. Several may save to one folder at the
+    same time: each model is whole, and the last one stays.
+
     Raises
     ------
     FileExistsError
         If the folder exists and is not a model.
     """
     check_free(folder)
+    folder = _place_of(folder)
     embedder = artifact.embedder
     table_document, arrays = embedder.table.state()
     tensors = {f"table.{name}": torch.from_numpy(array) for name, array in arrays.items()}
@@ -151,20 +167,15 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
         (fresh / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
         (fresh / CARD).write_text(model_card(document, artifact.evaluation), encoding="utf-8")
         fresh.chmod(0o755)
-        if folder.exists():
-            # A folder cannot be replaced in one step: the old one stays aside until the new stands.
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.replace(old / folder.name)
-            fresh.replace(folder)
-            shutil.rmtree(old)
-        else:
-            fresh.replace(folder)
+        _put_in_place(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def read_artifact(folder: Path) -> Artifact:
     """Read a model folder.
+
+    While a model is saved to the folder, one of the two is read, the earlier or the new one.
 
     Raises
     ------
@@ -174,6 +185,19 @@ def read_artifact(folder: Path) -> Artifact:
         If a file was altered, is not what its name says, or comes from a version that wrote
         something else.
     """
+    document, weights = _patiently(lambda: _read_files(folder))
+    try:
+        return _artifact(document, safetensors.torch.load(weights))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder} was written by vicreg {document.get('vicreg')}, and this version, "
+            f"{__version__}, cannot read it ({type(error).__name__}: {error}); load it with that "
+            "one"
+        ) from error
+
+
+def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The document and the weights of one model."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no model folder at {folder}")
     for name in (DOCUMENT, WEIGHTS):
@@ -185,14 +209,7 @@ def read_artifact(folder: Path) -> Artifact:
         raise ValueError(
             f"{folder / WEIGHTS} was altered after it was saved (checksum); save the model again"
         )
-    try:
-        return _artifact(document, safetensors.torch.load(weights))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder} was written by vicreg {document.get('vicreg')}, and this version, "
-            f"{__version__}, cannot read it ({type(error).__name__}: {error}); load it with that "
-            "one"
-        ) from error
+    return document, weights
 
 
 def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Artifact:
@@ -254,6 +271,113 @@ def _arrays(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
+
+
+def _place_of(folder: Path) -> Path:
+    """What a path stands for, links followed; a dangling link stands for what it points to."""
+    place = Path(os.path.realpath(folder))
+    if place.is_symlink():
+        raise OSError(f"{folder} must lead to a folder, however: its links go round in a circle")
+    return place
+
+
+def _check_replaceable(folder: Path, place: Path) -> None:
+    if not place.exists() or _is_model(place):
+        return
+    if not place.is_dir() or any(place.iterdir()):
+        raise FileExistsError(
+            f"{folder} exists and is not a model folder, one with a {DOCUMENT} that vicreg wrote; "
+            "choose another path"
+        )
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder holds a document of this package's.
+
+    Its checksum is not looked at: who is told that a model was altered should save it again.
+    """
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.keys() >= MARKS
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    """What an action on a model folder gives, tried again while it fails as it does during a save.
+
+    A folder cannot be replaced in one step everywhere: for a moment there is none, and what is read
+    of one model may be followed by a file of the next. A save that has stopped at that moment for
+    longer than all the tries together is taken for a folder that is missing or altered.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return action()
+        except (FileNotFoundError, FileExistsError, ValueError):
+            time.sleep(PAUSE)
+    return action()
+
+
+def _put_in_place(fresh: Path, folder: Path) -> None:
+    """Move a written folder to its place, and what else was in an earlier one along with it.
+
+    A process that is killed between the two moves leaves no folder there: the earlier model is then
+    whole in ``.NAME-old-*`` beside it.
+    """
+    earlier: list[Path] = []
+    placed = False
+    try:
+        # Others may save there too, and take the place after it was freed: then theirs is set
+        # aside as well. In every turn but the last another save gets done, so there is an end.
+        while not (placed := _moved(fresh, folder)):
+            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            earlier.append(aside / folder.name)
+            try:
+                folder.rename(earlier[-1])
+            except FileNotFoundError:  # another save has just set it aside
+                earlier.pop()
+                aside.rmdir()
+    finally:
+        for one in reversed(earlier):
+            # After a failure the newest goes back, if the place is free.
+            if one.exists() and (placed or not _moved(one, folder)):
+                _take_along(one, folder)
+            one.parent.rmdir()
+
+
+def _moved(folder: Path, place: Path) -> bool:
+    """Move a folder; False if there is something in its place."""
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def _take_along(earlier: Path, folder: Path) -> None:
+    """Remove an earlier model; what is not part of a model moves into the folder.
+
+    Nothing is removed but the files that a save wrote: should a move fail, the rest is still there
+    and the error names it.
+    """
+    own = OWN if _is_model(earlier) else ()
+    for entry in list(earlier.iterdir()):
+        if entry.name in own and not entry.is_dir():
+            entry.unlink()
+        else:
+            _patiently(partial(_move_new, entry, folder / entry.name))
+    earlier.rmdir()
+
+
+def _move_new(path: Path, to: Path) -> None:
+    if os.path.lexists(to):
+        raise FileExistsError(
+            f"{path} cannot move to {to}, which another program has just made; the model is saved, "
+            "move the file yourself"
+        )
+    path.rename(to)
 
 
 def _check_parent(path: Path) -> None:
