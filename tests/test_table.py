@@ -139,6 +139,29 @@ def test_a_long_list_of_dropped_columns_is_cut() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "make", [np.asarray, pd.DataFrame, lambda X: X.astype(object), lambda X: pl.DataFrame(X)]
+)
+@pytest.mark.parametrize("first", [np.uint64(2**63), np.int64(-(2**62)), np.uint64(2**53)])
+def test_whole_numbers_that_float64_rounds_to_one_are_told_of(make: Any, first: Any) -> None:
+    near = np.array([0, 1, 1, 0, 1], dtype=first.dtype)
+    X = np.column_stack([first + near, first + 0 * near, near])
+    encoder = TableEncoder.fit(read(make(X)))
+    names = list(encoder.dropped)
+    assert encoder.dropped == {names[0]: "constant in float64", names[1]: "constant"}
+    assert encoder.notes == [
+        f"dropped 1 constant column: '{names[1]}'",
+        "dropped 1 column of different values that are the same in float64: "
+        f"'{names[0]}'; subtract their least value first, or make them text if they are names",
+    ]
+
+
+def test_a_table_of_nothing_but_whole_numbers_that_are_the_same_in_float64_is_refused() -> None:
+    X = (np.arange(120, dtype="uint64") + 2**63)[:, None]
+    with pytest.raises(ValueError, match="1 column of different values that are the same in float"):
+        TableEncoder.fit(read(X))
+
+
 def test_rounding_does_not_make_a_constant_column_vary() -> None:
     X = np.column_stack([np.full(1000, 0.1), np.arange(1000.0)])
     assert TableEncoder.fit(X).dropped == {"x0": "constant"}

@@ -280,9 +280,9 @@ def _text(value: Any) -> str | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, or one of pandas' own marks."""
+    """Whether a value is None, NaN, one of pandas' own marks, or NumPy's masked."""
     # pandas' own marks are known by name, so that pandas need not be imported.
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from numbers import Number
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vicreg.columns import is_missing
+from vicreg.sources import unmasked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +22,8 @@ def checked_groups(groups: object, n_rows: int) -> NDArray[np.int64]:
     Parameters
     ----------
     groups : array-like, shape (rows,)
-        Numbers, text or dates.
+        Numbers, text or dates. Values of different types are different groups: 1 and "1" are two,
+        1 and 1.0 are one.
     n_rows : int
         Rows of the table.
 
@@ -35,7 +38,7 @@ def checked_groups(groups: object, n_rows: int) -> NDArray[np.int64]:
     >>> checked_groups(["b", "a", "b"], 3)
     array([1, 0, 1])
     """
-    values = _one_per_row("groups", groups, n_rows)
+    values = _one_per_row("groups", _kept_apart(groups), n_rows)
     missing = np.array([is_missing(value) for value in values.tolist()])
     if missing.any():
         raise ValueError(
@@ -44,13 +47,43 @@ def checked_groups(groups: object, n_rows: int) -> NDArray[np.int64]:
             "Leave these rows out, or give each a group of its own"
         )
     if values.dtype == object:
-        values = np.array([str(value) for value in values.tolist()])
-    names, codes = np.unique(values, return_inverse=True)
+        keys = [_group_key(value) for value in values.tolist()]
+        code_of = {key: code for code, key in enumerate(sorted(set(keys)))}
+        names, codes = np.array([name for name, _ in code_of]), [code_of[key] for key in keys]
+    else:
+        names, codes = np.unique(values, return_inverse=True)
     if len(names) < 2:
         raise ValueError(
             f"groups must name at least two groups, however: all rows are of group {names[0]!s}"
         )
     return np.asarray(codes, dtype=np.int64)
+
+
+def _kept_apart(groups: object) -> object:
+    """A list of values of several types as objects, of which NumPy would make text, or numbers."""
+    if not isinstance(groups, list | tuple):
+        return groups
+    types = set(map(type, groups))
+    if len(types) < 2 or types & {list, tuple, np.ndarray}:
+        return groups
+    values = np.empty(len(groups), dtype=object)
+    values[:] = groups
+    return values
+
+
+def _group_key(value: object) -> tuple[str, str]:
+    """What a value has in common with those of its group: its text and its type.
+
+    Numbers are of one type, truth values of another.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        return value, "text"
+    if isinstance(value, Number) and not isinstance(value, bool):
+        whole = isinstance(value, float) and value.is_integer()
+        return str(int(value)) if whole else str(value), "number"  # type: ignore[call-overload]
+    return str(value), type(value).__name__
 
 
 def checked_weights(weights: object, n_rows: int) -> NDArray[np.float64]:
@@ -70,7 +103,7 @@ def checked_weights(weights: object, n_rows: int) -> NDArray[np.float64]:
     """
     given = _one_per_row("sample_weight", weights, n_rows)
     try:
-        values = given.astype(np.float64)
+        values = _as_numbers(given)
     except (TypeError, ValueError):
         raise ValueError(
             f"sample_weight must hold numbers, however: it holds {given.tolist()[0]!r}"
@@ -89,6 +122,14 @@ def checked_weights(weights: object, n_rows: int) -> NDArray[np.float64]:
             f"however: it is for {n_positive} of {n_rows}"
         )
     return values
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    # NumPy would leave imaginary parts out, with a warning, and take dates for days since 1970.
+    found = {type(value) for value in values.tolist()} if values.dtype == object else set()
+    if values.dtype.kind in "cmM" or any(issubclass(one, complex | np.complex64) for one in found):
+        raise TypeError
+    return values.astype(np.float64)
 
 
 def whole_groups(
@@ -182,7 +223,7 @@ def split_rows(
 
 
 def _one_per_row(name: str, values: object, n_rows: int) -> NDArray[np.generic]:
-    array = np.asarray(values)
+    array = np.asarray(unmasked(values))
     if array.ndim != 1 or len(array) != n_rows:
         raise ValueError(
             f"{name} must have one value per row of the table, shape ({n_rows},), "

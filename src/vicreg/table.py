@@ -41,6 +41,10 @@ FARTHEST = 10.0
 LARGEST = 1e6
 #: Share of a text column's values that are numbers from which a note asks whether all should be.
 NEARLY_ALL = 0.9
+#: From here on float64 does not tell all whole numbers apart.
+LARGEST_EXACT = 2.0**53
+#: Why a column is dropped that is constant only once it is read.
+ROUNDED_TO_ONE = "constant in float64"
 #: A number as files have it. Python's own rule takes 1_000 too.
 NUMBER = re.compile(
     r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)\s*",
@@ -193,6 +197,8 @@ class TableEncoder:
                 own = moments.take(slice(place, place + len(parts)))
                 place += len(parts)
                 kept = own.column(str(name), position, kind, parts)
+                if kept == "constant" and abs(own.high[0]) >= LARGEST_EXACT:
+                    kept = _why_constant(source, index, position, name)
                 if isinstance(kept, Column):
                     of_parts = own.of_parts(kept, parts)
                     mean += of_parts[0]
@@ -360,7 +366,14 @@ class TableEncoder:
         for reason in sorted(set(self.dropped.values())):
             names = [name for name, why in self.dropped.items() if why == reason]
             noun = "column" if len(names) == 1 else "columns"
-            found.append(f"dropped {len(names)} {reason} {noun}: {listed(names)}")
+            if reason == ROUNDED_TO_ONE:
+                found.append(
+                    f"dropped {len(names)} {noun} of different values that are the same in "
+                    f"float64: {listed(names)}; subtract their least value first, or make them "
+                    "text if they are names"
+                )
+            else:
+                found.append(f"dropped {len(names)} {reason} {noun}: {listed(names)}")
         return found + self.remarks
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
@@ -520,6 +533,16 @@ def _on_odd_text(source: Source, position: int, name: str) -> str:
         f"column {name!r} is text because of {text!r} in row {row}, though nearly all of its "
         "values are numbers; if it stands for a missing value, leave the field empty"
     )
+
+
+def _why_constant(source: Source, index: Index | None, position: int, name: str) -> str:
+    """Whether a column of one number has one value, or several that float64 rounds to one."""
+    found: set[str | None] = {None}
+    for _, part in blocks(source, index):
+        found.update(texts_of(part, position, name))
+        if len(found) > 2:
+            return ROUNDED_TO_ONE
+    return "constant"
 
 
 def _fit_category(counts: dict[str | None, float], position: int, name: str) -> Column | str:
