@@ -85,8 +85,14 @@ def test_groups_of_one_type_are_counted_in_their_order() -> None:
         (pd.Series([pd.NA, 1, 2], dtype="Int64"), "however: 1 missing, the first in row 0"),
         ([pd.NaT, pd.Timestamp(0), pd.Timestamp(1)], "however: 1 missing, the first in row 0"),
         (["a", np.nan, "b"], "however: 1 missing, the first in row 1"),
-        (np.ma.array([1, 2, 3], mask=[0, 0, 1]), "however: 1 missing, the first in row 2"),
-        (np.ma.array(list("abc"), mask=[0, 1, 1]), "however: 2 missing, the first in row 1"),
+        (
+            np.ma.array([1, 2, 3], mask=[False, False, True]),
+            "however: 1 missing, the first in row 2",
+        ),
+        (
+            np.ma.array(list("abc"), mask=[False, True, True]),
+            "however: 2 missing, the first in row 1",
+        ),
         ([1, np.ma.masked, 2], "however: 1 missing, the first in row 1"),
         ([1, 2], r"groups must have one value per row .*\(3,\), however: its shape is \(2,\)"),
         ([[1], [2], [3]], r"however: its shape is \(3, 1\)"),
@@ -107,7 +113,10 @@ def test_bad_groups_are_refused(groups: Any, message: str) -> None:
         ([0, 0, 0], "more than zero for at least two rows, however: it is for 0 of 3"),
         ([0, 2, 0], "however: it is for 1 of 3"),
         ([1, 2, 3, 4], r"\(3,\), however: its shape is \(4,\)"),
-        (np.ma.array([1, 2, 3], mask=[0, 0, 1]), "finite and not negative, however: nan in row 2"),
+        (
+            np.ma.array([1, 2, 3], mask=[False, False, True]),
+            "finite and not negative, however: nan in row 2",
+        ),
         (np.array([1 + 2j, 1, 1]), r"must hold numbers, however: it holds \(1\+2j\)"),
         (np.array([1j, 1, np.complex64(1)], dtype=object), "must hold numbers, however: it holds"),
         (np.arange(3).astype("M8[D]"), "must hold numbers, however: it holds datetime.date"),

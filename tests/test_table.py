@@ -156,6 +156,15 @@ def test_whole_numbers_that_float64_rounds_to_one_are_told_of(make: Any, first: 
     ]
 
 
+def test_numbers_that_name_categories_are_told_by_a_frame_or_a_letter() -> None:
+    # What docs/guide.md says.
+    names = np.array([["1", "a"], ["2", "b"], ["1", "a"], ["2", "b"]])
+    for array in (names, names.astype(object)):
+        assert [column.kind for column in encoded(array)[0].columns] == ["number", "category"]
+    for told in (pd.DataFrame(names), np.char.add("c", names), pd.DataFrame(names.astype(object))):
+        assert [column.kind for column in encoded(told)[0].columns] == ["category"] * 2
+
+
 def test_a_table_of_nothing_but_whole_numbers_that_are_the_same_in_float64_is_refused() -> None:
     X = (np.arange(120, dtype="uint64") + 2**63)[:, None]
     with pytest.raises(ValueError, match="1 column of different values that are the same in float"):
