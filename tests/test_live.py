@@ -13,6 +13,7 @@ import pytest
 
 from vicreg import VICReg
 from vicreg.cli import main
+from vicreg.events import EventLog
 from vicreg.history import Moment, Pulse
 from vicreg.live import LivePage, LiveState, write_live_page
 
@@ -194,3 +195,10 @@ def test_tensorboard_that_is_not_there_is_one_clear_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"needs TensorBoard, however: .*pip install 'vicreg\[tensorboard\]'", line)
     assert not (tmp_path / "m").exists()
+
+
+def test_events_that_cannot_be_written_are_one_clear_line(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(OSError, match="--tensorboard: .*file/events cannot be written: "):
+        EventLog(tmp_path / "file" / "events")

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 import vicreg.neighbourhoods
 import vicreg.step
 from vicreg import Scorecard, VICReg, evaluate, load
-from vicreg.evaluation import PERHAPS_SEEN, SEEN
+from vicreg.evaluation import PERHAPS_SEEN, REFIT, SEEN
 from vicreg.intervals import Estimate
 from vicreg.scores import cluster_count
 
@@ -91,13 +91,27 @@ def test_a_fitted_model_is_scored_as_it_is_and_knows_its_own_rows(tmp_path: Path
         assert card.model is fitted
         assert card.seen
         assert not card.held_out
-        assert SEEN in card.notes
+        assert SEEN + REFIT in card.notes
         assert "scored on 150 of them, seen in the fit" in card.described
         assert json.loads(card.to_json())["seen"]
-        assert f"<li>{SEEN}" in card.to_html()
+        assert f"<li>{SEEN}{REFIT}" in card.to_html()
     fitted.save(tmp_path / "n")
     text = (tmp_path / "n" / "README.md").read_text(encoding="utf-8")
     assert "150 rows scored, which the fit has seen." in text
+
+
+def test_a_table_too_small_to_hold_rows_out_is_not_told_to_fit_anew() -> None:
+    card = evaluate(small().fit(X[:200]), X[:200], Y[:200], maps=False, controls=False)
+    assert SEEN in card.notes
+
+
+def test_pca_is_no_straw_man_where_rows_are_few() -> None:
+    wide, classes = make_blobs(100, 100, centers=10, cluster_std=5, random_state=0)
+    model = small(n_components=128).fit(wide)
+    card = evaluate(model, wide, classes, maps=False, controls=False)
+    # On 99 components of 100 rows a logistic regression finds nothing (0.02).
+    assert card.scores["pca"]["linear"] > 0.95
+    assert any(note.startswith("PCA has 50 components") for note in card.notes)
 
 
 @pytest.mark.parametrize("change", ["a row less", "another order", "a value", "an older model"])
@@ -127,7 +141,7 @@ def test_a_model_that_is_fitted_for_the_card_has_seen_none_of_the_scored_rows(
     card: Scorecard,
 ) -> None:
     assert not card.seen
-    assert not {SEEN, PERHAPS_SEEN} & set(card.notes)
+    assert not {SEEN, SEEN + REFIT, PERHAPS_SEEN} & set(card.notes)
 
 
 def test_shuffled_labels_bring_every_score_down_to_chance() -> None:

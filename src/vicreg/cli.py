@@ -329,7 +329,9 @@ def evaluate(
     refit: Annotated[
         bool,
         Parameter(
-            negative=(), help="Fit the configuration anew on 70 % of the rows, score the rest."
+            negative=(),
+            help="Fit the configuration anew on 70 % of the rows and score the rest, or on all "
+            "rows where the rest would be fewer than 100.",
         ),
     ] = False,
     controls: Annotated[
@@ -342,8 +344,8 @@ def evaluate(
 
     from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import load
-    from vicreg.evaluation import FEWEST_GROUPS
     from vicreg.evaluation import evaluate as score
+    from vicreg.holdout import FEWEST_GROUPS
     from vicreg.persistence import check_file
 
     if report is not None:
@@ -359,6 +361,8 @@ def evaluate(
         delimiter=checked_delimiter(delimiter, data),
     ).read()
     aside = {**fitted.aside_, "given label": label, "given id": id}
+    if not refit:
+        table.check_no_feature({"label": label, "id": id}, fitted)
     name = label if label is not None else fitted.aside_.get("label")
     labelled = label is not None or (name is not None and name in table.columns)
     ids = table.ids(id, fitted.aside_.get("id"))
@@ -418,6 +422,8 @@ def info(
     ] = False,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    groups: Groups = None,
+    weight: Weight = None,
     drop: Drop = None,
     layer: Layer = None,
     delimiter: Delimiter = None,
@@ -427,11 +433,11 @@ def info(
 ) -> None:
     """Say what a saved model is, or what a fit on a table would take of memory."""
     if estimate:
-        aside = {"label": label, "id": id, "drop": drop or []}
+        aside = {"label": label, "id": id, "groups": groups, "weight": weight, "drop": drop or []}
         _estimate(path, aside, layer, delimiter, _settings(preset_name, options), as_json)
         return
-    given = _given(options)
-    if given or (label, id, drop, layer, delimiter) != (None,) * 5 or preset_name != "default":
+    of_fit = (label, id, groups, weight, drop, layer, delimiter)
+    if _given(options) or any(one is not None for one in of_fit) or preset_name != "default":
         raise ValueError("options of a fit go with --estimate; a model has them already")
     from vicreg.estimator import load
 

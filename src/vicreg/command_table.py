@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import narwhals.stable.v2 as nw
 
+    from vicreg.estimator import VICReg
+
 __all__ = ["DROP", "LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
@@ -279,6 +281,24 @@ class CommandTable:
             return []
         content = self._without(aside)
         return ignored(fitted, content.var_names if is_annotated(content) else content.columns)
+
+    def check_no_feature(self, given: Mapping[str, str | None], fitted: VICReg) -> None:
+        """Refuse to set aside, by the options of these names, what a model needs as a feature.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self._content is not self._columns:
+            return  # of an AnnData genes are the features, whatever the columns of obs are called
+        features = getattr(fitted, "feature_names_in_", ())
+        for option, name in given.items():
+            if name is not None and name in features:
+                raise ValueError(
+                    f"--{option} must name a column that is no feature of the model, however: "
+                    f"{name!r} is one; name it when the model is fitted (vicreg fit --{option} "
+                    f"{name})"
+                )
 
     def _without(self, aside: Mapping[str, Any]) -> Any:
         """The content without what is set aside; of an AnnData all columns are, so genes alone."""

@@ -60,6 +60,7 @@ def embed(
             f"{paired} must have the rows of {data}, in the same order, "
             f"however: {files[-1].n_rows} rows, not {n_rows}"
         )
+    files[0].head.check_no_feature({"id": id}, fitted)
     aside = {**fitted.aside_, "given id": id}
     id_name = files[0].head.ids(id, fitted.aside_.get("id"))
     columns = [getattr(one, "feature_names_in_", None) for one in (fitted, fitted.paired_columns_)]

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from vicreg import __version__
 from vicreg.estimator import VICReg
 from vicreg.fingerprint import fingerprint
+from vicreg.holdout import check_groups, hold_out, some_of
 from vicreg.maps import MOST_POINTS, check_umap
 from vicreg.metrics import LabelledSplit
 from vicreg.per_row import checked_groups, checked_weights
@@ -23,8 +24,8 @@ from vicreg.scorecard import Scorecard
 from vicreg.scores import Judged, cluster_count, score_spaces
 from vicreg.shown_columns import columns_at
 from vicreg.sources import contents, read, take_rows
-from vicreg.spaces import Spaces, native
-from vicreg.targets import MOST_CLASSES, Target, split_rows
+from vicreg.spaces import Spaces, native, pca_width
+from vicreg.targets import MOST_CLASSES, Target
 from vicreg.view import View, names_of_rows
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ __all__ = ["evaluate"]
 
 #: Fewer held-out rows than this say little: then all rows are scored, and the card says so.
 FEWEST_TEST_ROWS = 100
-#: Groups that rows are split by, at the least: a fit must have two of them.
-FEWEST_GROUPS = 3
 #: Rows that are scored, that probes and PCA learn from, and that views are made of, at the most.
 MOST_SCORED = 4000
 MOST_PROBED = 10_000
@@ -49,8 +48,9 @@ MOST_ENTRIES = 50_000_000
 #: Of a fitted model, which is scored as it is.
 SEEN = (
     "these are the rows that the model was fitted on: its scores are better than they would be on "
-    "new rows; a model that is not fitted yet (--refit) is scored on rows that it has not seen"
+    "new rows"
 )
+REFIT = "; a model that is not fitted yet (--refit) is scored on rows that it has not seen"
 PERHAPS_SEEN = (
     "this is not known to be the table that the model was fitted on; rows that it has seen all the "
     "same count in its favour"
@@ -174,16 +174,19 @@ def evaluate(
     judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
     in_batches = None if batches is None else _batches(batches, n_rows, batch_name)
     in_groups = None if groups is None else checked_groups(groups, n_rows)
-    if in_groups is not None and in_groups.max() + 1 < FEWEST_GROUPS:
-        raise ValueError(
-            f"groups must name at least {FEWEST_GROUPS} groups, to fit some and score others, "
-            f"however: {in_groups.max() + 1}; leave them out, or give batches"
-        )
+    if in_groups is not None:
+        check_groups(in_groups)
     weights = None if sample_weight is None else checked_weights(sample_weight, n_rows)
     names = names_of_rows(ids, n_rows)
     columns_at(source, show)
     random = np.random.default_rng(random_state)
-    train, scored = split_rows(n_rows, judged_by, test_size, random_state, in_groups)
+    train, scored = hold_out(
+        n_rows,
+        test_size,
+        random_state,
+        labels=None if judged_by is None or judged_by.is_number else judged_by.values,
+        groups=in_groups,
+    )
     enough = len(scored) >= FEWEST_TEST_ROWS
     if not enough:
         train = scored = np.arange(n_rows)
@@ -197,7 +200,7 @@ def evaluate(
     seen = not enough
     if fitted:
         seen = model.fitted_on_ == of_table
-        notes.append(SEEN if seen else PERHAPS_SEEN)
+        notes.append((SEEN + (REFIT if enough else "")) if seen else PERHAPS_SEEN)
         missed = [name for name in model.fitted_with_ if name not in beside]
         if missed and controls:
             notes.append(f"controls are fitted without the {' and '.join(missed)} of the model")
@@ -209,20 +212,22 @@ def evaluate(
             )
     clock.lap("fit")
     embedder = model.embedder_
-    if len(train) - 1 < min(embedder.config.n_components, embedder.table.n_numbers):
-        notes.append(
-            f"PCA has as many components as {len(train)} rows allow: in so many dimensions a row "
-            "is as far from all others, and a probe on them says little"
-        )
     if judged_by is not None:
         scored = scored[judged_by.known[scored]]
         notes += _notes_on(judged_by)
 
     # Only rows that are scored, learnt from or looked at go into the spaces.
     width = embedder.table.n_numbers + sum(embedder.table.cardinalities)
-    most = max(1000, MOST_ENTRIES // max(width, embedder.config.n_components))
-    scored = _some(scored, min(MOST_SCORED, most), random)
-    learnt = _some(train, min(MOST_PROBED, most), random)
+    n_components = embedder.config.n_components
+    most = max(1000, MOST_ENTRIES // max(width, n_components))
+    scored = some_of(scored, min(MOST_SCORED, most), random)
+    learnt = some_of(train, min(MOST_PROBED, most), random)
+    of_pca = pca_width(n_components, len(learnt), width)
+    if of_pca < min(n_components, width):
+        notes.append(
+            f"PCA has {of_pca} components, half as many as it learns from rows: on as many as "
+            "there are rows a linear probe says nothing"
+        )
     shown = _with_others(scored, n_rows, min(MOST_POINTS, most), random) if maps else scored
     used = np.unique(np.concatenate((scored, learnt, shown)))
 
@@ -234,7 +239,7 @@ def evaluate(
         source,
         used,
         at(learnt),
-        at(_some(scored, MOST_VIEWED, random)),
+        at(some_of(scored, MOST_VIEWED, random)),
         lambda: (take_rows(source, train), beside),
         controls=controls,
         random_state=random_state,
@@ -346,16 +351,11 @@ def _notes_on(target: Target) -> list[str]:
     return notes
 
 
-def _some(rows: Index, most: int, random: np.random.Generator) -> Index:
-    """At most so many of the rows, in order."""
-    return rows if len(rows) <= most else np.sort(random.permutation(rows)[:most])
-
-
 def _with_others(scored: Index, n_rows: int, most: int, random: np.random.Generator) -> Index:
     """The scored rows and others, at most so many, in order."""
     others = np.setdiff1d(np.arange(n_rows), scored)
     return np.sort(
-        np.concatenate((scored[:most], _some(others, max(0, most - len(scored)), random)))
+        np.concatenate((scored[:most], some_of(others, max(0, most - len(scored)), random)))
     )
 
 

@@ -24,6 +24,8 @@ class EventLog:
     ------
     ImportError
         If TensorBoard is not installed.
+    OSError
+        If the folder cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +36,12 @@ class EventLog:
                 "--tensorboard needs TensorBoard, however: it is not installed; "
                 "pip install 'vicreg[tensorboard]'"
             ) from None
-        self._writer = SummaryWriter(str(folder))
+        try:
+            self._writer = SummaryWriter(str(folder))
+        except OSError as error:
+            raise type(error)(
+                f"--tensorboard: {folder} cannot be written: {error.strerror}; choose another one"
+            ) from None
 
     def __call__(self, moment: Moment) -> None:
         for name, value in moment._asdict().items():

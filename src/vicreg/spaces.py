@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.floating]
     Index = NDArray[np.intp]
 
-__all__ = ["Spaces", "native"]
+__all__ = ["Spaces", "native", "pca_width"]
 
 #: Corrupted copies of a row, and the share of its entries that are swapped in them: the same for
 #: every space and model, so that what is measured on them can be compared.
@@ -96,7 +96,7 @@ class Spaces:
         found.views["raw"] = np.stack(raw_copies, axis=1)
         if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
             found.rows["raw unscaled"] = table.raw(part)
-        width = min(model.embedder_.config.n_components, len(train) - 1, raw.shape[1])
+        width = pca_width(model.embedder_.config.n_components, len(train), raw.shape[1])
         components = PCA(width, random_state=random_state).fit(raw[train])
         found.rows["pca"] = components.transform(raw)
         found.views["pca"] = np.stack([components.transform(one) for one in raw_copies], axis=1)
@@ -115,6 +115,21 @@ class Spaces:
                 copies = _copies(own.transform(part), own, viewed, random_state)
                 found.views[name] = embedded_copies(control.embedder_.side()[0], copies)
         return found
+
+
+def pca_width(n_components: int, n_rows: int, n_dims: int) -> int:
+    """Components of the rival PCA: as many as the embedding has, and as tell something.
+
+    In as many dimensions as there are rows, each of one variance, as a linear probe has them, rows
+    are as far from each other as from all others, and the probe learns nothing.
+
+    Examples
+    --------
+    >>> from vicreg.spaces import pca_width
+    >>> pca_width(128, 1000, 64), pca_width(128, 100, 500)
+    (64, 50)
+    """
+    return max(1, min(n_components, n_rows // 2, n_dims))
 
 
 def native(source: Source) -> object:

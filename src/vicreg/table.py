@@ -229,6 +229,15 @@ class TableEncoder:
         n_top_columns: int,
     ) -> TableEncoder:
         names = column_names(source)
+        for at, name in enumerate(names):
+            kind = kind_of(source, at, name)
+            if kind in ("category", "datetime"):
+                held = "text" if kind == "category" else "dates"
+                raise ValueError(
+                    f"counts must be whole numbers, however: column {name!r} holds {held}. Leave "
+                    "it out (on the command line: --label, --id or --drop), or take the table as "
+                    "it is with kind='table'"
+                )
         weight = weights if weights is None or index is None else weights[index]
         depth = Depth.fit(source, index, weight)
         chosen = np.arange(len(names))

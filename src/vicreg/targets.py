@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.utils.multiclass import type_of_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Index = NDArray[np.intp]
-
-__all__ = ["MOST_CLASSES", "Target", "split_rows"]
+__all__ = ["MOST_CLASSES", "Target"]
 
 #: With more classes than this a linear probe and k-means take longer than they tell.
 MOST_CLASSES = 100
@@ -87,7 +85,7 @@ class Target:
             raise ValueError(
                 f"target must be 'auto', 'classes' or 'number', however: target={kind!r}"
             )
-        values = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+        values = _as_array(y)
         if values.ndim != 1 or len(values) != n_rows:
             raise ValueError(
                 f"{argument} must have one value for each of the {n_rows} rows, "
@@ -96,7 +94,8 @@ class Target:
         known = np.array([not _is_missing(value) for value in values.tolist()], dtype=bool)
         present = values[known]
         if kind == "auto":
-            finite = present[np.isfinite(present)] if present.dtype.kind == "f" else present[:0]
+            amounts = _as_amounts(present)
+            finite = amounts[np.isfinite(amounts)]
             continuous = len(finite) > 0 and type_of_target(finite).startswith("continuous")
             kind = "number" if continuous else "classes"
         if kind == "number":
@@ -134,31 +133,31 @@ class Target:
         return cls(name, numbers, known)
 
 
-def split_rows(
-    n_rows: int,
-    target: Target | None,
-    test_size: float,
-    random_state: int,
-    groups: NDArray[np.int64] | None = None,
-) -> tuple[Index, Index]:
-    """Training and scored rows, in order; by class where every class has two rows.
+def _as_array(y: Any) -> NDArray[Any]:
+    """What was given, with a mark that :func:`_is_missing` knows where a value is missing."""
+    if isinstance(y, np.ma.MaskedArray):
+        values = np.asarray(y.data).astype(object)
+        values[np.ma.getmaskarray(y)] = None
+        return values
+    if hasattr(y, "to_pylist"):  # Arrow's arrays, whose own NumPy arrays have no missing texts
+        y = y.to_pylist()
+    elif hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    values = np.asarray(y)
+    if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
+        values = np.asarray(y, dtype=object)  # NaN beside texts is not the text "nan"
+    return values
 
-    Of groups (rows,) none is in both, and classes are not looked at.
-    """
-    if groups is not None:
-        by_group = GroupShuffleSplit(1, test_size=test_size, random_state=random_state)
-        train, test = next(by_group.split(groups, groups=groups))
-        return train, test
-    strata = None
-    if target is not None and not target.is_number:
-        counts = np.unique(target.values, return_counts=True)[1]
-        fewest = min(round(test_size * n_rows), round((1 - test_size) * n_rows))
-        if counts.min() >= 2 and fewest >= len(counts):
-            strata = target.values
-    train, test = train_test_split(
-        np.arange(n_rows), test_size=test_size, stratify=strata, random_state=random_state
-    )
-    return np.sort(train), np.sort(test)
+
+def _as_amounts(present: NDArray[Any]) -> NDArray[np.floating]:
+    """Decimal numbers, of objects too; nothing where there is anything else."""
+    if present.dtype.kind == "f":
+        return present
+    if present.dtype.kind == "O" and all(
+        isinstance(value, float | np.floating | Decimal) for value in present.tolist()
+    ):
+        return present.astype(np.float64)
+    return np.empty(0)
 
 
 def _is_missing(value: Any) -> bool:
