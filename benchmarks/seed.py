@@ -32,7 +32,7 @@ from timing import machine
 from vicreg import CollapseWarning, TuningResult, VICReg, preset, tune
 from vicreg.config import Config
 from vicreg.embedder import Embedder
-from vicreg.fitting import fit_together
+from vicreg.fitting import Asked, fit_together
 from vicreg.metrics import silhouette
 from vicreg.search_space import Range
 
@@ -121,7 +121,7 @@ def in_stacks(
     asked = []
     for one, seed in zip(parameters, seeds, strict=True):
         own = int(check_random_state(seed).randint(2**31 - 1))  # as the estimator does
-        asked.append((X, Config(**our_config(one)), own))
+        asked.append(Asked(X, Config(**our_config(one)), own))
     found = []
     for fitted in fit_together(asked, n_threads=1):
         assert isinstance(fitted, Embedder)

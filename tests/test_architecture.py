@@ -24,6 +24,7 @@ ORDER = [
         "columns",
         "fingerprint",
         "per_row",
+        "holdout",
         "counts",
         "moments",
         "table",
@@ -112,7 +113,8 @@ HOMES = {
         "workers",
     },
     "sklearn": {
-        *("metrics", "label_free", "objectives", "header", "estimator", "targets", "spaces"),
+        *("metrics", "label_free", "holdout", "objectives", "header", "estimator", "targets"),
+        "spaces",
         *("scores", "maps", "evaluation", "tuning", "cli", "tune_command"),
     },
     "anndata": {"sources", "embedding_file"},

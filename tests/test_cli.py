@@ -721,7 +721,14 @@ def test_bad_new_tables_leave_one_line_and_no_output(
         (["embed", "m", "t.csv", "--out", "Z.csv", "--id", "nr"], "has no column 'nr'"),
         (["embed", "nowhere", "t.csv", "--out", "Z.csv"], "no model folder at nowhere"),
         (["evaluate", "m", "t.csv", "--label", "klass"], "has no column 'klass'"),
-        (["evaluate", "m", "t.csv", "--label", "alcohol"], "1 missing: 'alcohol'; it"),
+        (
+            ["evaluate", "m", "t.csv", "--label", "alcohol"],
+            "--label must name a column that is no feature of the model, however: 'alcohol' is one",
+        ),
+        (["embed", "m", "t.csv", "--out", "Z.csv", "--id", "ash"], "(vicreg fit --id ash)"),
+        (["fit", "t.csv", "--out", "m2", "--kind", "counts"], "column 'colour' holds text. Leave"),
+        (["tune", "t.csv", "--out", "m2", "--search"], "--search must be followed by NAME"),
+        (["info", "t.csv", "--estimate", "--groups", "who"], "has no column 'who'"),
         (["evaluate", "m", "t.csv", "--batch", "plate"], "has no column 'plate'"),
         (["evaluate", "m", "t.csv", "--show", "plate"], "show must name columns of the table"),
         (["info", "t.csv"], "no model folder at t.csv"),
@@ -747,6 +754,30 @@ def test_bad_arguments_leave_one_line_and_nothing_else(
     before = sorted(fitted.parent.rglob("*"))
     assert_refused(run(*arguments), message)
     assert sorted(fitted.parent.rglob("*")) == before
+
+
+def test_a_search_is_told_of_groups_and_weights(tmp_path: Path, run: Any) -> None:
+    frame = table().with_columns(
+        pl.Series("patient", [f"p{row // 6}" for row in range(178)]),
+        pl.Series("weight", [1.0 + row % 2 for row in range(178)]),
+    )
+    frame.write_csv(tmp_path / "t.csv")
+    asides = ["--label", "species", "--id", "sample", "--groups", "patient", "--weight", "weight"]
+    few = ["--trials", 1, "--finalists", 0, "--search", "lam=5:50", "--only", *FAST]
+    told = run("tune", tmp_path / "t.csv", "--out", tmp_path / "m", *asides, *few)
+    assert told.status == 0, told.err
+    assert "note: batch_size lowered from 256 to 178" in told.out
+    model = load(tmp_path / "m")
+    assert model.n_features_in_ == 6
+    assert model.fitted_with_ == ["groups", "sample_weight"]
+    assert model.aside_["groups"] == "patient"
+    fitted = run("fit", tmp_path / "t.csv", "--out", tmp_path / "m2", *asides, *FAST)
+    assert fitted.status == 0
+    sizes = [
+        json.loads(run("info", tmp_path / "t.csv", "--estimate", *asides[:n], "--json").out)
+        for n in (4, 8)
+    ]
+    assert [size["columns"] for size in sizes] == [8, 6]
 
 
 @pytest.mark.parametrize("told_apart", [True, False])

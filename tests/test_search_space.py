@@ -128,10 +128,13 @@ def test_a_document_makes_the_same_space_again() -> None:
         ({"hidden": {"value": [64, 0]}}, "^space: hidden: hidden must be an integer at least 1"),
         (
             {"hidden": [64, 32]},
-            r"hidden is a list itself.* Fix it by hidden = {value = \[64, 32\]}, or search "
-            "hidden_width and hidden_depth",
+            r"hidden is a list itself.* Fix it by hidden = {value = \[64, 32\]} \(TOML\) or "
+            "--hidden 64 32, or search hidden_width and hidden_depth",
         ),
-        ({"betas": [0.9, 0.99]}, r"{value = \[0.9, 0.99\]}, or search beta1 and beta2"),
+        (
+            {"betas": [0.9, 0.99]},
+            r"{value = \[0.9, 0.99\]} \(TOML\) or --betas 0.9 0.99, or search beta1 and beta2",
+        ),
         (
             {"kind": "counts", "normal_scores": True},
             "^space: what is fixed does not go together: normal_scores are of a table's numbers",

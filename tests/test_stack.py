@@ -13,7 +13,7 @@ from sklearn.datasets import make_blobs
 import vicreg.training
 from vicreg.config import Config, preset
 from vicreg.embedder import Embedder
-from vicreg.fitting import fit_embedder, fit_together
+from vicreg.fitting import Asked, fit_embedder, fit_together
 from vicreg.history import Pulse
 from vicreg.networks import JointEmbedding, Rows
 from vicreg.preparation import build_network
@@ -180,7 +180,9 @@ def test_fits_together_are_the_fits_alone() -> None:
     ]
     # One that is like no other stands between them.
     configs.insert(1, Config(**{**plain, "steps": 30}))
-    found = fit_together([(X, config, seed) for seed, config in enumerate(configs)], n_threads=1)
+    found = fit_together(
+        [Asked(X, config, seed) for seed, config in enumerate(configs)], n_threads=1
+    )
     for seed, (config, together) in enumerate(zip(configs, found, strict=True)):
         assert isinstance(together, Embedder)
         alone = fit_embedder(X, config, seed=seed, n_threads=1)
@@ -201,7 +203,9 @@ def test_a_stack_stops_by_held_out_rows() -> None:
     config = Config(
         **{**SMALL, "steps": 400, "batch_size": 32, "lr": 0.05}, validation_fraction=0.2, patience=1
     )
-    together = fit_together([(data, config, 0), (data, replace(config, lr=1e-4), 1)], n_threads=1)
+    together = fit_together(
+        [Asked(data, config, 0), Asked(data, replace(config, lr=1e-4), 1)], n_threads=1
+    )
     assert all(isinstance(one, Embedder) for one in together)
     stopped = [one.history.stopped for one in together if isinstance(one, Embedder)]
     assert stopped[0] == "early"
@@ -214,7 +218,7 @@ def test_a_stack_stops_by_held_out_rows() -> None:
 def test_one_that_diverges_leaves_the_others_alone() -> None:
     wild = Config(**{**SMALL, "steps": 40, "lr": 1e30, "batch_norm": False, "clip_norm": 0.0})
     tame = replace(wild, lr=1e-3)
-    found = fit_together([(X, tame, 0), (X, wild, 1), (X, tame, 2)], n_threads=1)
+    found = fit_together([Asked(X, tame, 0), Asked(X, wild, 1), Asked(X, tame, 2)], n_threads=1)
     assert isinstance(found[1], DivergenceError)
     assert "NaN or infinite" in str(found[1])
     for place in (0, 2):
@@ -226,7 +230,7 @@ def test_one_that_diverges_leaves_the_others_alone() -> None:
 
 def test_a_table_that_cannot_be_fitted_is_its_own_failure() -> None:
     config = Config(**{**SMALL, "steps": 5})
-    found = fit_together([(X[:1], config, 0), (X, config, 0)], n_threads=1)
+    found = fit_together([Asked(X[:1], config, 0), Asked(X, config, 0)], n_threads=1)
     assert isinstance(found[0], ValueError)
     assert isinstance(found[1], Embedder)
     assert isinstance(found[1].network, JointEmbedding)
@@ -245,5 +249,5 @@ def test_ctrl_c_in_one_that_is_trained_alone_ends_those_after_it(
 
     several = [Config(**{**SMALL, "steps": steps}) for steps in (40, 50)]  # no two in a stack
     with pytest.raises(KeyboardInterrupt):
-        fit_together([(X, config, 0) for config in several], n_threads=1, pulse=interrupt)
+        fit_together([Asked(X, config, 0) for config in several], n_threads=1, pulse=interrupt)
     assert told == [1, 2, 3]

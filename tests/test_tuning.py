@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sklearn.datasets import load_digits, load_wine
 
 from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tune
 from vicreg.fitting import fit_embedder, fit_together
+from vicreg.objectives import OBJECTIVES, Bench, Fits
 from vicreg.sources import read, take_columns
 from vicreg.studies import OWNER, open_storage, quiet_optuna
 from vicreg.study_page import StudyPage
@@ -99,6 +101,132 @@ def test_files_of_a_study_tell_the_same_as_the_study(result: TuningResult, tmp_p
     document = json.loads((tmp_path / "out" / "tuning.json").read_text(encoding="utf-8"))
     assert document["best_trial"] == result.best_trial
     assert len(result.to_frame()) == len(result.trials)
+
+
+def test_files_go_to_a_folder_named_by_a_text(result: TuningResult, tmp_path: Path) -> None:
+    written = result.write(str(tmp_path / "named"))
+    assert all(path.parent == tmp_path / "named" and path.exists() for path in written)
+
+
+def test_the_last_word_is_of_rows_that_the_search_was_fitted_on() -> None:
+    bench = Bench(X, Y, seed=7)
+    other = bench.elsewhere()
+    assert np.isin(other.test, bench.train).all()
+    assert len(other.test) == pytest.approx(len(bench.test), abs=1)
+    assert np.array_equal(np.sort(np.r_[other.train, other.test]), np.arange(len(X)))
+    shares = np.bincount(Y[other.test]) / len(other.test) - np.bincount(Y) / len(Y)
+    assert np.abs(shares).max() < 0.03
+
+
+def test_groups_and_weights_reach_every_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Any, Any]] = []
+
+    def seen(*arguments: Any, **named: Any) -> Any:
+        told.append((named["groups"], named["weights"]))
+        return fit_embedder(*arguments, **named)
+
+    monkeypatch.setattr("vicreg.objectives.fit_embedder", seen)
+    groups, weights = np.arange(len(X)) // 6, 1.0 + np.arange(len(X)) % 2
+    found = tune(
+        X,
+        Y,
+        groups=groups.astype(str),
+        sample_weight=weights,
+        n_trials=2,
+        space={**SMALL, "hidden_depth": 1, "lam": [5, 50]},
+        only=True,
+        finalists=1,
+        objective="knn",
+        random_state=0,
+        n_threads=1,
+        prune=False,
+    )
+    assert len(told) == 2
+    for own, weight in told:
+        assert len(np.unique(own)) < 30  # some are held out
+        assert (np.bincount(own)[np.unique(own)] >= 4).all()  # whole ones
+        assert len(weight) == len(own)
+        assert set(weight) == {1.0, 2.0}
+    assert found.best_estimator_.fitted_with_ == ["groups", "sample_weight"]
+
+
+def test_a_study_is_not_resumed_with_other_groups(tmp_path: Path) -> None:
+    storage, few = tmp_path / "s.journal", {**SMALL, "lam": [5, 50]}
+    named: dict[str, Any] = {"n_trials": 1, "space": few, "finalists": 0, "random_state": 0}
+    groups = np.arange(len(X)) // 6
+    tune(X, Y, groups=groups, storage=storage, **named)
+    with pytest.raises(ValueError, match=r"another data\.groups"):
+        tune(X, Y, groups=groups // 2, storage=storage, **named)
+    with pytest.raises(ValueError, match=r"another data\.groups"):
+        tune(X, Y, storage=storage, **named)
+
+
+def test_workers_are_told_of_groups_and_weights(tmp_path: Path) -> None:
+    named: dict[str, Any] = {
+        "groups": np.arange(len(X)) // 6,
+        "sample_weight": 1.0 + np.arange(len(X)) % 2,
+        "n_trials": 1,
+        "space": {**SMALL, "lam": [5, 50]},
+        "finalists": 0,
+        "objective": "knn",
+        "random_state": 0,
+    }
+    alone = tune(X, Y, n_threads=1, **named)
+    crew = tune(X, Y, n_workers=2, storage=tmp_path / "s.journal", **named)
+    assert crew.trials[0]["knn"] == alone.trials[0]["knn"]
+
+
+def test_a_refused_sampler_leaves_no_study(tmp_path: Path) -> None:
+    storage = tmp_path / "s.journal"
+    with pytest.raises(ValueError, match="sampler must be one of"):
+        tune(X, Y, n_trials=1, space=SMALL, storage=storage, sampler="cmaes")
+    assert not storage.exists()
+
+
+def test_a_study_whose_maker_died_before_its_first_trial_has_a_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vicreg.trials.MAKING", 0.1)
+    named: dict[str, Any] = {"n_trials": 1, "space": SMALL, "storage": tmp_path / "s.journal"}
+    with monkeypatch.context() as patch:
+        patch.setattr("vicreg.trials.values_of", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tune(X, Y, random_state=0, **named)
+    found = tune(X, Y, random_state=0, finalists=0, **named)
+    assert [trial["default"] for trial in found.trials] == [True]
+
+
+def test_a_study_without_a_seed_is_resumed_with_its_own(tmp_path: Path) -> None:
+    named: dict[str, Any] = {"space": SMALL, "storage": tmp_path / "s.journal", "finalists": 0}
+    tune(X, Y, n_trials=1, **named)
+    assert len(tune(X, Y, n_trials=1, **named).trials) == 2
+    with pytest.raises(ValueError, match="another seed"):
+        tune(X, Y, n_trials=1, random_state=3, **named)
+
+
+def test_a_default_without_a_score_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(fits: Fits) -> float:
+        return float("nan") if fits.config.lam == 25 else fits.config.lam
+
+    scored = replace(OBJECTIVES["rankme"], score=score)
+    monkeypatch.setitem(OBJECTIVES, "rankme", scored)
+    named: dict[str, Any] = {"fixed": {"steps": 5, "n_components": 4}, "only": True}
+    found = tune(X, n_trials=6, objective="rankme", space={"lam": [25, 5]}, random_state=0, **named)
+    assert found.trials[0]["state"] == "fail"
+    assert found.best_config.lam == 5
+    assert found.summary().endswith("; the default configuration has no score to compare it with.")
+
+
+def test_pictures_of_other_objectives_go_and_files_of_others_stay(
+    result: TuningResult, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.svg").write_text("<svg/>")
+    result.write(tmp_path)
+    assert (tmp_path / "history-knn.svg").exists()
+    written = replace(result, objectives=("silhouette",)).write(tmp_path)
+    assert not (tmp_path / "history-knn.svg").exists()
+    assert (tmp_path / "mine.svg").exists()
+    assert {path.name for path in written} | {"mine.svg"} == {p.name for p in tmp_path.iterdir()}
 
 
 def test_without_labels_the_search_needs_none() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vicreg.embedder import Embedder, threads
+from vicreg.per_row import PerRow
 from vicreg.preparation import Prepared, prepare
 from vicreg.progress import ProgressBar
 from vicreg.training import train, train_together
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from vicreg.history import Moment, Pulse
     from vicreg.sources import Source
 
-__all__ = ["fit_embedder", "fit_together"]
+__all__ = ["Asked", "fit_embedder", "fit_together"]
+
+
+class Asked(NamedTuple):
+    """A fit that is asked for, see :func:`fit_embedder`."""
+
+    source: Source
+    config: Config
+    seed: int
+    told: PerRow = PerRow()
 
 
 def fit_embedder(
@@ -122,7 +132,7 @@ def fit_embedder(
 
 
 def fit_together(
-    asked: Sequence[tuple[Source, Config, int]],
+    asked: Sequence[Asked],
     *,
     device: str = "auto",
     n_threads: int | None = None,
@@ -136,8 +146,7 @@ def fit_together(
 
     Parameters
     ----------
-    asked : sequence of (Source, Config, int)
-        Table, configuration and seed of every fit.
+    asked : sequence of Asked
     device, n_threads, pulse
         See :func:`fit_embedder`.
 
@@ -153,14 +162,22 @@ def fit_together(
     """
     found: dict[int, Embedder | Exception] = {}
     prepared: dict[int, Prepared] = {}
-    for place, (source, config, seed) in enumerate(asked):
+    for place, one in enumerate(asked):
         try:
-            prepared[place] = prepare(source, config, seed=seed, device=device, n_threads=n_threads)
+            prepared[place] = prepare(
+                one.source,
+                one.config,
+                seed=one.seed,
+                device=device,
+                n_threads=n_threads,
+                groups=one.told.groups,
+                weights=one.told.weights,
+            )
         except Exception as error:
             found[place] = error
-    most_threads = max((one.embedder.n_threads for one in prepared.values()), default=1)
+    most_threads = max((each.embedder.n_threads for each in prepared.values()), default=1)
     with threads(most_threads):
-        histories = train_together([one.job for one in prepared.values()], pulse=pulse)
+        histories = train_together([each.job for each in prepared.values()], pulse=pulse)
         for (place, (embedder, job)), history in zip(prepared.items(), histories, strict=True):
             found[place] = embedder
             if isinstance(history, Exception):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.model_selection import train_test_split
 
 from vicreg.copies import embedded_copies, swapped_copies
-from vicreg.fitting import fit_embedder, fit_together
+from vicreg.fitting import Asked, fit_embedder, fit_together
+from vicreg.holdout import hold_out, some_of
 from vicreg.label_free import (
     alpha_req,
     cluster_stability,
@@ -33,6 +33,7 @@ from vicreg.metrics import (
     linear_accuracy,
     silhouette,
 )
+from vicreg.per_row import PerRow
 from vicreg.sources import take_columns, take_rows
 from vicreg.table import TableEncoder
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["OBJECTIVES", "UNKNOWN", "Bench", "Fits", "Objective", "fit_all", "objectives_named"]
 
 TEST_SHARE = 0.3
+NOTHING_TOLD = PerRow()
 #: The label of rows whose class is not known.
 UNKNOWN = -1
 #: Rows that scores are computed on, and that probes learn from, at the most.
@@ -90,7 +92,10 @@ class Bench:
     seed : int
         Of the split, of the hidden columns and of everything drawn for a score.
     split : tuple of ndarray, optional
-        Training and test rows; by default 70 and 30 % at random, by label where there are labels.
+        Training and test rows; by default 70 and 30 % at random, whole groups where there are
+        groups, or else by label where there are labels.
+    told : PerRow
+        Groups and weights of all rows, of which fits are told.
     """
 
     def __init__(
@@ -100,9 +105,34 @@ class Bench:
         *,
         seed: int = 0,
         split: tuple[Index, Index] | None = None,
+        told: PerRow = NOTHING_TOLD,
     ) -> None:
         self.source, self.labels, self.seed = source, labels, seed
-        self.train, self.test = _split(source.shape[0], labels, seed) if split is None else split
+        if split is None:
+            split = hold_out(source.shape[0], TEST_SHARE, seed, labels=labels, groups=told.groups)
+        self.train, self.test = split
+        self._all_told = told
+        #: Of the training rows.
+        self.told = told.take(self.train)
+
+    def elsewhere(self) -> Bench:
+        """The same table, judged by rows that this one is fitted on, and fitted on all others."""
+        labels, groups = self.labels, self._all_told.groups
+        _, places = hold_out(
+            len(self.train),
+            TEST_SHARE / (1 - TEST_SHARE),
+            self.seed + 1,
+            labels=None if labels is None else labels[self.train],
+            groups=None if groups is None else groups[self.train],
+        )
+        test = self.train[places]
+        return Bench(
+            self.source,
+            labels,
+            seed=self.seed + 1,
+            split=(np.setdiff1d(np.arange(self.source.shape[0]), test), test),
+            told=self._all_told,
+        )
 
     def rows(self, which: Which) -> tuple[Source, Source]:
         """Training and test rows, with all columns or without the hidden ones."""
@@ -111,6 +141,9 @@ class Bench:
             visible = np.setdiff1d(np.arange(source.shape[1]), self.hidden).tolist()
             source = take_columns(source, visible)
         return take_rows(source, self.train), take_rows(source, self.test)
+
+    def _some(self, places: Index, most: int) -> Index:
+        return some_of(places, most, np.random.default_rng(self.seed))
 
     @cached_property
     def hidden(self) -> list[int]:
@@ -138,17 +171,17 @@ class Bench:
     @cached_property
     def probed(self) -> Index:
         """Places, among training rows, of those that scores learn from."""
-        return _some(np.arange(len(self.train)), MOST_PROBED, self.seed)
+        return self._some(np.arange(len(self.train)), MOST_PROBED)
 
     @cached_property
     def judged(self) -> Index:
         """Places, among test rows, of those that scores without labels are computed on."""
-        return _some(np.arange(len(self.test)), MOST_TEST, self.seed)
+        return self._some(np.arange(len(self.test)), MOST_TEST)
 
     @cached_property
     def viewed(self) -> Index:
         """Places, among test rows, of those that views are made of."""
-        return _some(np.arange(len(self.test)), FIXED_ROWS, self.seed)
+        return self._some(np.arange(len(self.test)), FIXED_ROWS)
 
     @cached_property
     def labelled(self) -> tuple[Index, Index]:
@@ -157,7 +190,7 @@ class Bench:
         train, test = (
             np.flatnonzero(self.labels[rows] != UNKNOWN) for rows in (self.train, self.test)
         )
-        return _some(train, MOST_PROBED, self.seed), _some(test, MOST_TEST, self.seed)
+        return self._some(train, MOST_PROBED), self._some(test, MOST_TEST)
 
 
 class Fits:
@@ -221,6 +254,8 @@ class Fits:
                 observe=told,
                 pulse=self._pulse,
                 whole=True,
+                groups=self.bench.told.groups,
+                weights=self.bench.told.weights,
             )
         fitted = self._fitted[key]
         if isinstance(fitted, Exception):
@@ -289,7 +324,7 @@ def fit_all(several: Sequence[Fits], objectives: Sequence[Objective]) -> None:
     first = several[0]
     found = fit_together(
         [
-            (one.bench.rows(which)[0], one.config, one.seed + repeat)
+            Asked(one.bench.rows(which)[0], one.config, one.seed + repeat, one.bench.told)
             for one, (which, repeat) in asked
         ],
         device=first.device,
@@ -475,25 +510,3 @@ def objectives_named(names: Sequence[str], *, labelled: bool) -> list[Objective]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"objectives must be some, each once, however: {list(names)}")
     return [OBJECTIVES[name] for name in names]
-
-
-def _some(places: Index, most: int, seed: int) -> Index:
-    """At most so many of the places, in order; at random, since a table may be sorted by class."""
-    if len(places) <= most:
-        return places
-    return np.sort(np.random.default_rng(seed).permutation(places)[:most])
-
-
-def _split(n_rows: int, labels: Labels | None, seed: int) -> tuple[Index, Index]:
-    everything = np.arange(n_rows)
-    strata = None
-    if labels is not None:
-        # A class with one row cannot be split; it counts as unlabelled then.
-        found, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        strata = np.where(counts[codes] < 2, UNKNOWN, labels) if len(found) > 1 else None
-        if strata is not None and (np.unique(strata, return_counts=True)[1] < 2).any():
-            strata = None
-    train, test = train_test_split(
-        everything, test_size=TEST_SHARE, stratify=strata, random_state=seed
-    )
-    return np.sort(train), np.sort(test)

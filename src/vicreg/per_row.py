@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Number
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,43 @@ from vicreg.sources import unmasked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["checked_groups", "checked_weights", "split_rows", "whole_groups"]
+__all__ = ["PerRow", "checked_groups", "checked_weights", "split_rows", "whole_groups"]
+
+
+class PerRow(NamedTuple):
+    """What a fit is told of every row, by the names that :func:`vicreg.fitting.fit_embedder` has.
+
+    Attributes
+    ----------
+    groups : ndarray of int, shape (rows,), or None
+    weights : ndarray of float64, shape (rows,), or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.per_row import PerRow
+    >>> told = PerRow.checked(groups=["a", "b", "b"], sample_weight=None, n_rows=3)
+    >>> told.take(np.array([1, 2]))
+    PerRow(groups=array([1, 1]), weights=None)
+    """
+
+    groups: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
+
+    @classmethod
+    def checked(cls, groups: object, sample_weight: object, n_rows: int) -> PerRow:
+        """From what a caller gave, if anything; see ``checked_groups`` and ``checked_weights``."""
+        return cls(
+            None if groups is None else checked_groups(groups, n_rows),
+            None if sample_weight is None else checked_weights(sample_weight, n_rows),
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> PerRow:
+        """Of some rows."""
+        groups, weights = self
+        return PerRow(
+            None if groups is None else groups[rows], None if weights is None else weights[rows]
+        )
 
 
 def checked_groups(groups: object, n_rows: int) -> NDArray[np.int64]:

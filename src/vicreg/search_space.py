@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+import numpy as np
 
 from vicreg.config import Config
 
@@ -48,6 +50,11 @@ MADE_OF = {
 CORRUPTIONS = ("swap", "mask", "noise", "swap+mask")
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's, which JSON knows."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+
+
 @dataclass(frozen=True)
 class Range:
     """Numbers from ``low`` to ``high``, both included; ``log`` draws them evenly by order.
@@ -66,6 +73,8 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "log"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         for bound in (self.low, self.high):
             if isinstance(bound, bool) or not isinstance(bound, numbers.Real):
                 raise ValueError(f"a range's bounds must be numbers, however: {bound!r}")
@@ -90,15 +99,19 @@ class Choice:
     def __post_init__(self) -> None:
         if isinstance(self.values, str | Mapping) or not isinstance(self.values, Iterable):
             raise ValueError(f"choices must be a list of values, however: {self.values!r}")
-        object.__setattr__(self, "values", tuple(self.values))
+        object.__setattr__(self, "values", tuple(map(_plain, self.values)))
         if not self.values:
             raise ValueError("a choice must not be empty")
         for value in self.values:
             if not isinstance(value, bool | int | float | str):
+                advice = ""
+                if isinstance(value, list | tuple):
+                    advice = (
+                        "; widths of layers are searched by hidden_width, hidden_depth, "
+                        "projector_width and projector_depth"
+                    )
                 raise ValueError(
-                    f"a choice is among numbers, texts and truth values, however: {value!r}; "
-                    "widths of layers are searched by hidden_width, hidden_depth, "
-                    "projector_width and projector_depth"
+                    f"a choice is among numbers, texts and truth values, however: {value!r}{advice}"
                 )
 
 
@@ -200,7 +213,7 @@ def search_space(
                 f"however: {name}={named!r}"
             )
     space = {} if only else dict(DEFAULT_SPACE)
-    kept: dict[str, Any] = dict(fixed or {})
+    kept: dict[str, Any] = {name: _plain(value) for name, value in (fixed or {}).items()}
     for name, entry in (given or {}).items():
         _known(name)
         if name in kept:
@@ -331,6 +344,7 @@ def as_document(space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _domain(entry: object) -> Domain | Value | tuple[Any, ...]:
+    entry = _plain(entry)
     if isinstance(entry, Range | Choice | bool | int | float | str):
         return entry
     if isinstance(entry, list | tuple):
@@ -354,6 +368,7 @@ def _domain(entry: object) -> Domain | Value | tuple[Any, ...]:
 
 
 def _fixed(value: object) -> Value | tuple[Any, ...]:
+    value = _plain(value)
     if isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -378,13 +393,23 @@ def _is_whole(name: str) -> bool:
 
 def _nearest(name: str, domain: Domain, value: Any) -> Any:
     if isinstance(domain, Choice):
-        return value if value in domain.values else domain.values[0]
+        return _nearest_choice(domain.values, value)
     if value is None:
         value = domain.low
     low, high = domain.low, domain.high
     if _is_whole(name):
         low, high = math.ceil(low), math.floor(high)
     return min(max(value, low), high)
+
+
+def _nearest_choice(values: Sequence[Value], value: Any) -> Value:
+    """The value itself if it is among them, else the number nearest to it, or the first of them."""
+    if value in values:
+        return values[values.index(value)]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return values[0]
+    there = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+    return min(there, key=lambda one: abs(one - value), default=values[0])
 
 
 def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
@@ -408,8 +433,9 @@ def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
         if name in ("hidden", "projector", "betas"):
             raise ValueError(
                 f"space: {name} is a list itself, and a list means one of its values, however: "
-                f"{list(domain.values)}. Fix it by {name} = {{value = {list(domain.values)}}}, or "
-                f"search {' and '.join(MADE_OF[name])}"
+                f"{list(domain.values)}. Fix it by {name} = {{value = {list(domain.values)}}} "
+                f"(TOML) or --{name} {' '.join(map(str, domain.values))}, or search "
+                f"{' and '.join(MADE_OF[name])}"
             )
         ends = domain.values
     for end in ends:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SAMPLERS",
+    "check_sampler",
     "check_storage",
     "give_back",
     "halving",
@@ -47,6 +48,7 @@ __all__ = [
     "quiet_optuna",
     "release_dead",
     "sampler_for",
+    "seed_of_study",
     "without_password",
 ]
 
@@ -80,7 +82,14 @@ def check_storage(storage: str | Path | None, n_workers: int) -> None:
     ------
     ValueError
         For SQLite with several workers, or an address that is not one.
+    TypeError
+        If it is neither path nor address.
     """
+    if storage is not None and not isinstance(storage, str | Path):
+        raise TypeError(
+            "storage must be a path (a journal file) or a database URL, "
+            f"however: {type(storage).__name__}"
+        )
     if storage is None or not is_url(storage):
         if storage is not None and Path(storage).is_dir():
             raise ValueError(
@@ -184,13 +193,34 @@ def in_memory(study: Study) -> Study:
         return optuna.load_study(study_name=study.study_name, storage=storage)
 
 
+def seed_of_study(storage: str | Path | None, name: str) -> int | None:
+    """The seed that a study of this name was made with, if there is one in the storage."""
+    if storage is None or (not is_url(storage) and not Path(storage).exists()):
+        return None
+    try:
+        study = optuna.load_study(study_name=name, storage=open_storage(storage))
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # none yet; what holds no studies is told of later
+        return None
+    seed = study.user_attrs.get(DOCUMENT, {}).get("seed")
+    return seed if isinstance(seed, int) else None
+
+
+def check_sampler(name: object) -> None:
+    """Refuse a sampler that there is none of."""
+    if name not in SAMPLERS:
+        raise ValueError(f"sampler must be one of {SAMPLERS}, however: sampler={name!r}")
+
+
 def sampler_for(name: str, n_trials: int, n_objectives: int, seed: int) -> BaseSampler:
     """The sampler of a name; ``"auto"`` is a Gaussian process for small budgets, else TPE.
 
     Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NIPS 2011 (TPE).
     """
-    if name not in SAMPLERS:
-        raise ValueError(f"sampler must be one of {SAMPLERS}, however: sampler={name!r}")
+    check_sampler(name)
     if name == "auto":
         name = "gp" if n_trials <= SMALL_BUDGET and n_objectives == 1 else "tpe"
     with warnings.catch_warnings():

@@ -16,7 +16,16 @@ from optuna.trial import TrialState
 from vicreg import __version__
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
-from vicreg.objectives import OBJECTIVES, Bench, Fits, fit_all, objectives_named
+from vicreg.holdout import check_groups
+from vicreg.objectives import (
+    NOTHING_TOLD,
+    OBJECTIVES,
+    Bench,
+    Fits,
+    fit_all,
+    objectives_named,
+)
+from vicreg.per_row import PerRow, checked_weights
 from vicreg.preparation import device_named
 from vicreg.search_space import (
     AFTER_TRAINING,
@@ -29,6 +38,7 @@ from vicreg.search_space import (
 )
 from vicreg.stack import SAME
 from vicreg.studies import (
+    MAKING,
     OWNER,
     give_back,
     halving,
@@ -75,6 +85,8 @@ class Plan(NamedTuple):
 
     source: Source
     labels: NDArray[np.intp] | None
+    #: Groups and weights of all rows.
+    told: PerRow
     space: Space
     fixed: dict[str, Any]
     objectives: tuple[str, ...]
@@ -101,6 +113,7 @@ class Plan(NamedTuple):
 def plan(
     source: Source,
     labels: NDArray[np.intp] | None,
+    told: PerRow = NOTHING_TOLD,
     *,
     objective: str | Sequence[str] | None,
     space: Mapping[str, object] | None,
@@ -125,7 +138,11 @@ def plan(
     searched, kept = search_space(space, fixed, only=only)
     # Half-trained, trials that differ in what follows are all alike: there is nothing to prune by.
     prune = prune and not AFTER_TRAINING.issuperset(searched)
-    bench = Bench(source, labels, seed=seed)
+    if told.groups is not None:
+        check_groups(told.groups)
+    bench = Bench(source, labels, seed=seed, told=told)
+    if bench.told.weights is not None:
+        checked_weights(bench.told.weights, len(bench.train))  # of those that are left
     if any("blind" in one.fits for one in chosen):
         _ = bench.hidden  # refuses a table of too few columns
     if labels is not None and any(one.needs_labels for one in chosen):
@@ -138,9 +155,14 @@ def plan(
                     f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
                     "Label more rows, or tune without labels"
                 )
-    data = _fingerprint(source, labels) if data is None else data
+        if len(np.unique(of)) == len(of):
+            raise ValueError(
+                f"y must have classes of several rows, however: the {len(of)} rows that are judged "
+                "are of a class each. Give a column of classes, not of names or numbers"
+            )
+    data = _fingerprint(source, labels, told) if data is None else data
     together = _together(bench, searched, kept, device)
-    return Plan(source, labels, searched, kept, names, seed, device, prune, data, together)
+    return Plan(source, labels, told, searched, kept, names, seed, device, prune, data, together)
 
 
 def _names(objective: object) -> tuple[str, ...]:
@@ -206,7 +228,7 @@ def work(
     KeyboardInterrupt, SystemExit
         After Ctrl-C, or a signal that was made an exit; trials at hand go back to the queue.
     """
-    bench = Bench(of.source, of.labels, seed=of.seed)
+    bench = Bench(of.source, of.labels, seed=of.seed, told=of.told)
     run = _TrialRun(of, bench, n_threads, None if told is None else lambda: told(study))
     while count := take(together):
         try:
@@ -309,7 +331,10 @@ class _TrialRun:
         scores = tuple(objective.score(fits) for objective in self.objectives)
         for name, score in zip(self.plan.objectives, scores, strict=True):
             if not math.isfinite(score):
-                raise ArithmeticError(f"{name} is {score}: the embedding says nothing")
+                raise ArithmeticError(
+                    f"{name} is {score}: the embedding does not vary, or has too few dimensions or "
+                    "rows for it"
+                )
         return scores
 
     def _pruning(self, trial: Trial) -> Callable[[Fits, float], None]:
@@ -344,6 +369,8 @@ def begin(
         opened, is_new = open_study(
             open_storage(storage), study_name, of.document, n_objectives=len(of.objectives)
         )
+        if not is_new:
+            _wait_for_first(opened)
         trials = opened.get_trials(deepcopy=False)
         # Who joins or resumes a study must not draw what has been drawn from the seed already.
         seed = of.seed if is_new else _mixed(of.seed, len(trials), owner())
@@ -352,12 +379,19 @@ def begin(
         opened.sampler = sampler_for(sampler, n_trials, len(of.objectives), seed)
         opened.pruner = halving(enabled=of.prune)
         has_default = any("default" in trial.user_attrs for trial in trials)
-        if is_new or (trials and not has_default):
+        if not has_default:
             inside = values_of(Config(**settings_of(of.fixed)), of.space)
             opened.enqueue_trial(inside, user_attrs={"default": True})
         if not is_worker:
             release_dead(opened)
     return opened
+
+
+def _wait_for_first(study: Study) -> None:
+    """Whoever made a study puts the default into its queue; unless it died in between."""
+    until = time.monotonic() + MAKING
+    while not study.get_trials(deepcopy=False) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def _name_cause(trial: Trial, error: Exception) -> None:
@@ -395,7 +429,13 @@ def _mixed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
-def _fingerprint(source: Source, labels: NDArray[np.intp] | None) -> dict[str, Any]:
-    """The table's fingerprint, with one of its labels."""
-    told = b"" if labels is None else labels.astype("<i8").tobytes()
-    return {**fingerprint(source), "labels": hashlib.sha256(told).hexdigest()[:16]}
+def _fingerprint(source: Source, labels: NDArray[np.intp] | None, told: PerRow) -> dict[str, Any]:
+    """The table's fingerprint, with those of its labels, groups and weights."""
+    of_labels = b"" if labels is None else labels.astype("<i8").tobytes()
+    parts = {"labels": of_labels}
+    if told.groups is not None:
+        parts["groups"] = told.groups.astype("<i8").tobytes()
+    if told.weights is not None:
+        parts["weights"] = told.weights.astype("<f8").tobytes()
+    digests = {name: hashlib.sha256(part).hexdigest()[:16] for name, part in parts.items()}
+    return {**fingerprint(source), **digests}

@@ -19,11 +19,13 @@ from vicreg.cli import (
     Delimiter,
     Drop,
     FitOptions,
+    Groups,
     Id,
     Label,
     Layer,
     Preset,
     Quiet,
+    Weight,
     _given,
     _say,
 )
@@ -47,6 +49,8 @@ def tune(
     trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
     label: Label = None,
     id: Id = None,  # noqa: A002 (the option's name)
+    groups: Groups = None,
+    weight: Weight = None,
     drop: Drop = None,
     layer: Layer = None,
     delimiter: Delimiter = None,
@@ -123,10 +127,23 @@ def tune(
     delimiter = checked_delimiter(delimiter, data)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
+    if search == []:
+        raise ValueError("--search must be followed by NAME=..., however: by nothing; leave it out")
     asked = {**_read_space(space), **_all_searched(search or ())}
-    table = CommandFile(data, layer=layer, ids=[id], delimiter=delimiter).read()
-    aside = {"label": label, "id": id, DROP: drop or [], LAYER: layer}
+    table = CommandFile(data, layer=layer, ids=[id], groups=[groups], delimiter=delimiter).read()
+    aside = {
+        "label": label,
+        "id": id,
+        "groups": groups,
+        "weight": weight,
+        DROP: drop or [],
+        LAYER: layer,
+    }
     table.check_aside(aside)
+    beside: dict[str, Any] = {
+        "groups": None if groups is None else table.column(groups).to_list(),
+        "sample_weight": None if weight is None else table.column(weight).to_list(),
+    }
     started = time.perf_counter()
     with ExitStack() as stack:
         observe = None
@@ -138,6 +155,7 @@ def tune(
         result = run(
             table.features(aside),
             None if label is None else table.column(label),
+            **beside,
             n_trials=trials,
             objective=objective,
             space=asked,
@@ -160,12 +178,14 @@ def tune(
     result.best_estimator_.save(out)
     written = result.write(out / "tuning")
     if report is not None:
-        _report(result, table, aside, report, data)
+        _report(result, table, aside, beside, report, data)
     seconds = time.perf_counter() - started
     if as_json:
         print(json.dumps(_facts(result, out, storage, seconds)))
         return
     changed = _changes(result.best_config)
+    for note in result.best_estimator_.notes_:
+        _say(f"note: {note}")
     _say(result.summary())
     _say(f"configuration: {changed or 'the default'}")
     _say(
@@ -192,6 +212,7 @@ def _report(
     result: TuningResult,
     table: CommandTable,
     aside: dict[str, Any],
+    beside: dict[str, Any],
     report: Path,
     data: Path,
 ) -> None:
@@ -205,6 +226,7 @@ def _report(
         clone(result.best_estimator_).set_params(verbose=False),
         table.features(aside),
         None if label is None else table.column(label),
+        **beside,
         ids=None if row_id is None else table.column(row_id),
         title=data.name,
         label_name=label or "label",
@@ -226,6 +248,7 @@ def _facts(result: TuningResult, out: Path, storage: str, seconds: float) -> dic
         "best_trial": result.best_trial,
         "best_config": result.best_config.as_dict(),
         "finalists": result.finalists,
+        "notes": result.best_estimator_.notes_,
         "summary": result.summary(),
         "seconds": round(seconds, 2),
     }

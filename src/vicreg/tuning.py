@@ -25,10 +25,11 @@ from sklearn.utils import check_random_state
 from vicreg.config import Config
 from vicreg.estimator import VICReg
 from vicreg.objectives import OBJECTIVES, UNKNOWN, Bench, Fits
+from vicreg.per_row import PerRow
 from vicreg.persistence import fresh_file
 from vicreg.progress import TuningBar
 from vicreg.sources import read
-from vicreg.studies import check_storage, in_memory
+from vicreg.studies import check_sampler, check_storage, in_memory, seed_of_study
 from vicreg.targets import Target
 from vicreg.training import InterruptedWarning
 from vicreg.trials import Tickets, at_once, begin, plan, work
@@ -54,6 +55,8 @@ def tune(
     X: object,
     y: object = None,
     *,
+    groups: object = None,
+    sample_weight: object = None,
     n_trials: int = 30,
     objective: str | Sequence[str] | None = None,
     space: Mapping[str, object] | None = None,
@@ -77,7 +80,7 @@ def tune(
 
     The default configuration is the first trial. 30 % of the rows are never fitted in the search;
     scores are taken on them, never from the training loss, whose weights are searched. In the end
-    the best trials and the default are judged anew on other rows, and the winner of that is fitted
+    the best trials and the default are judged anew on other rows, and the winner of it is fitted
     on all rows.
 
     Parameters
@@ -86,6 +89,11 @@ def tune(
         See :meth:`vicreg.VICReg.fit`.
     y : array-like, shape (rows,), optional
         Classes; missing (None, NaN) for rows whose class is not known. Only objectives see them.
+    groups : array-like, shape (rows,), optional
+        As for :meth:`vicreg.VICReg.fit`: rows of one group are views of each other. No group is
+        both fitted and judged, so there must be three at the least.
+    sample_weight : array-like, shape (rows,), optional
+        As for :meth:`vicreg.VICReg.fit`, of fits; scores count all rows alike.
     n_trials : int
         Trials to add to the study.
     objective : str or sequence of str, optional
@@ -114,9 +122,10 @@ def tune(
     finalists : int
         Trials that are judged anew; 0 to trust the search's own scores.
     margin : float, optional
-        A trial can win only if its score is above the default's by this many standard deviations
-        of all trials' scores. By default 0 with labels and 3 without: no score without labels is
-        good enough to leave a good default for a small difference (``docs/tuning.md``).
+        A trial is judged anew only if its score is above the default's by this many standard
+        deviations of all trials' scores; with 0 and one objective the best trials are in any case.
+        By default 0 with labels and 3 without: no score without labels is good enough to leave a
+        good default for a small difference (``docs/tuning.md``).
     device : str
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
     n_threads : int, optional
@@ -126,7 +135,8 @@ def tune(
     verbose : bool
         Show progress.
     random_state : int, RandomState or None
-        With one worker the same seed gives the same study.
+        With one worker the same seed gives the same study. None draws one, or takes that of the
+        study which is resumed.
 
     Returns
     -------
@@ -135,8 +145,8 @@ def tune(
     Raises
     ------
     ValueError
-        For arguments that make no study, labels that do not suit the objective, or a storage with
-        another study of the same name.
+        For arguments that make no study, labels that do not suit the objective, groups or weights
+        that do not suit the table, or a storage with another study of the same name.
     TypeError
         If ``objective`` is no name and no sequence of names, or ``space`` or ``fixed`` no mapping.
     ConnectionError
@@ -165,6 +175,7 @@ def tune(
     # NumPy's numbers are no plain ones, which a worker's job, a JSON document, must have.
     n_trials, n_workers, finalists = int(n_trials), int(n_workers), int(finalists)
     check_storage(storage, n_workers)
+    check_sampler(sampler)
     source = read(X)
     labels = None
     if y is not None:
@@ -177,10 +188,13 @@ def tune(
         # By number: any text may be the name of a class, the empty one too.
         labels = np.full(len(target.known), UNKNOWN, dtype=np.intp)
         labels[target.known] = np.unique(target.values[target.known], return_inverse=True)[1]
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    seed = None if random_state is not None else seed_of_study(storage, study_name)
+    if seed is None:
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
     of = plan(
         source,
         labels,
+        PerRow.checked(groups, sample_weight, source.shape[0]),
         objective=objective,
         space=space,
         only=only,
@@ -253,8 +267,8 @@ def _finish(
     """Judge the best trials and the default anew, on other rows, and fit the winner on all rows.
 
     The best of many scores on the same rows is partly luck. So the best trials and the default are
-    fitted again with another split and seed, and the choice among them is made by that score
-    alone.
+    fitted again with another seed, judged by rows that the search was fitted on and fitted on all
+    others, and the choice among them is made by that score alone.
 
     Raises
     ------
@@ -285,7 +299,7 @@ def _finish(
         judged.append(default)
     scores: list[dict[str, Any]] = []
     if len(judged) > 1:
-        bench = Bench(of.source, of.labels, seed=of.seed + 1)
+        bench = Bench(of.source, of.labels, seed=of.seed, told=of.told).elsewhere()
         for trial in judged:
             fits = Fits(
                 bench,
@@ -309,7 +323,7 @@ def _finish(
         best = ranked[0]
     settings = _tuples(best.user_attrs["settings"])
     estimator = VICReg(**settings, random_state=of.seed, device=of.device, n_threads=n_threads)
-    estimator.fit(X)
+    estimator.fit(X, groups=of.told.groups, sample_weight=of.told.weights)
     return TuningResult(
         study=study,
         best_estimator_=estimator,
@@ -393,7 +407,12 @@ class TuningResult:
                 f"{name} {mine:.3f} against {its:.3f}"
                 for name, mine, its in zip(self.objectives, own, other, strict=True)
             ]
-            told += f"; on rows that chose nothing {', '.join(pairs)} of the default"
+            told += (
+                f"; judged anew, on other rows, as the best of {len(self.finalists)}: "
+                f"{', '.join(pairs)} of the default"
+            )
+        elif not any(trial["default"] and trial["state"] == "complete" for trial in trials):
+            told += "; the default configuration has no score to compare it with"
         return told + "."
 
     def pictures(self) -> list[Picture]:
@@ -406,19 +425,20 @@ class TuningResult:
         """The pictures as title, alternative text and SVG: for ``card.pictures``."""
         return [(picture.title, picture.alt, picture.svg()) for picture in self.pictures()]
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self, folder: str | Path) -> list[Path]:
         """Write trials (CSV), best configuration and finalists (JSON) and pictures (SVG).
 
         Parameters
         ----------
-        folder : Path
-            Made if it is missing.
+        folder : str or Path
+            Made if it is missing. Pictures that were written there before are replaced.
 
         Returns
         -------
         list of Path
             The files.
         """
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         rows = self.trials
         names = list(dict.fromkeys(name for row in rows for name in row))
@@ -427,20 +447,34 @@ class TuningResult:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
+        for name in _pictures_in(paths[1]):
+            (folder / name).unlink(missing_ok=True)
+        pictures = {f"{picture.name}.svg": picture.svg() for picture in self.pictures()}
         document = {
             "summary": self.summary(),
             "objectives": list(self.objectives),
             "best_trial": self.best_trial,
             "best_config": self.best_config.as_dict(),
             "finalists": self.finalists,
+            "pictures": list(pictures),
         }
         with fresh_file(paths[1]) as fresh:
             fresh.write_text(json.dumps(document, indent=1), encoding="utf-8")
-        for picture in self.pictures():
-            paths.append(folder / f"{picture.name}.svg")
+        for name, svg in pictures.items():
+            paths.append(folder / name)
             with fresh_file(paths[-1]) as fresh:
-                fresh.write_text(picture.svg(), encoding="utf-8")
+                fresh.write_text(svg, encoding="utf-8")
         return paths
+
+
+def _pictures_in(document: Path) -> list[str]:
+    """The names of the pictures that an earlier study has written beside its document."""
+    try:
+        names = json.loads(document.read_text(encoding="utf-8"))["pictures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    # No name leads elsewhere, whatever the document says.
+    return [Path(str(name)).name for name in names if str(name).endswith(".svg")]
 
 
 def _check_arguments(

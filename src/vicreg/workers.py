@@ -26,6 +26,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import scipy.sparse
 
+from vicreg.per_row import PerRow
 from vicreg.search_space import as_document
 from vicreg.sources import read
 from vicreg.studies import release_dead
@@ -34,6 +35,7 @@ from vicreg.trials import Tickets, at_once, begin, plan, work
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from optuna.study import Study
 
     from vicreg.sources import Source
@@ -178,11 +180,11 @@ def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     _exit_when_told()
     parent = _Parent(folder)
-    labels = folder / "labels.npy"
     source = _read_table(folder)
     of = plan(
         source,
-        np.load(labels, allow_pickle=False) if labels.exists() else None,
+        _read_array(folder, "labels"),
+        PerRow(_read_array(folder, "groups"), _read_array(folder, "weights")),
         objective=job["objectives"],
         space=job["space"]["searched"],
         only=True,
@@ -214,6 +216,11 @@ def _read_table(folder: Path) -> Source:
     if (folder / "data.npz").exists():
         return read(scipy.sparse.load_npz(folder / "data.npz"))
     return read(folder / "data.parquet")
+
+
+def _read_array(folder: Path, name: str) -> NDArray[Any] | None:
+    path = folder / f"{name}.npy"
+    return np.load(path, allow_pickle=False) if path.exists() else None
 
 
 class _Parent:
@@ -282,8 +289,9 @@ def _write_job(
         np.save(folder / "data.npy", of.source, allow_pickle=False)
     else:
         scipy.sparse.save_npz(folder / "data.npz", of.source)
-    if of.labels is not None:
-        np.save(folder / "labels.npy", of.labels, allow_pickle=False)
+    for name, values in {"labels": of.labels, **of.told._asdict()}.items():
+        if values is not None:
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)
     job = {
         "space": as_document(of.space, of.fixed),
         "objectives": list(of.objectives),
