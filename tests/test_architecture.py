@@ -49,6 +49,7 @@ ORDER = [
     ),
     *(
         "modelcard",
+        "places",
         "persistence",
         "embedding_file",
         "header",

@@ -15,7 +15,8 @@ import safetensors.torch
 
 import vicreg.persistence
 from vicreg import VICReg, load
-from vicreg.persistence import DOCUMENT, WEIGHTS, fresh_file
+from vicreg.persistence import DOCUMENT, WEIGHTS
+from vicreg.places import fresh_file
 
 RANDOM = np.random.default_rng(0)
 TABLE = pd.DataFrame(

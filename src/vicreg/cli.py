@@ -150,7 +150,7 @@ def demo(
     from vicreg.embedding_file import embedding_file
     from vicreg.estimator import VICReg
     from vicreg.evaluation import evaluate
-    from vicreg.persistence import fresh_file
+    from vicreg.places import fresh_file
     from vicreg.report import render_report
 
     started = time.perf_counter()
@@ -231,7 +231,8 @@ def fit(
     """Learn an embedding of a table and save the model."""
     from vicreg.command_table import DROP, LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import VICReg
-    from vicreg.persistence import check_file, check_free
+    from vicreg.persistence import check_free
+    from vicreg.places import check_file
 
     check_free(out)  # before the work, not after it
     delimiter = checked_delimiter(delimiter, data, paired)
@@ -346,7 +347,7 @@ def evaluate(
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
     from vicreg.holdout import FEWEST_GROUPS
-    from vicreg.persistence import check_file
+    from vicreg.places import check_file
 
     if report is not None:
         check_file(report)  # before the work, not after it

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from vicreg.persistence import check_file, fresh_file
+from vicreg.places import check_file, fresh_file
 from vicreg.sources import contents, is_h5ad
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vicreg.persistence import fresh_file
+from vicreg.places import fresh_file
 from vicreg.report import pictures_of, render_page
 
 if TYPE_CHECKING:

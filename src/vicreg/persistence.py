@@ -7,18 +7,13 @@ The JSON document names the weights' SHA-256 and its own, so an altered file is 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -29,22 +24,11 @@ from vicreg.config import config_from
 from vicreg.embedder import Embedder
 from vicreg.history import History
 from vicreg.modelcard import model_card
+from vicreg.places import check_parent, patiently, place_of, put_in_place
 from vicreg.preparation import build_network
 from vicreg.table import TableEncoder
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    T = TypeVar("T")
-
-__all__ = [
-    "Artifact",
-    "check_file",
-    "check_free",
-    "fresh_file",
-    "read_artifact",
-    "write_artifact",
-]
+__all__ = ["Artifact", "check_free", "read_artifact", "write_artifact"]
 
 FORMAT = 1
 DOCUMENT = "model.json"
@@ -54,8 +38,6 @@ CARD = "README.md"
 OWN = (DOCUMENT, WEIGHTS, CARD)
 #: Keys of every document that this package wrote, of any format.
 MARKS = {"format", "vicreg", "sha256"}
-#: How often, and after how many seconds, is tried again what a save elsewhere may have disturbed.
-TRIES, PAUSE = 10, 0.02
 
 
 @dataclass
@@ -93,27 +75,14 @@ def check_free(folder: Path) -> None:
     OSError
         If the folder cannot be replaced, or its parent cannot be written to.
     """
-    place = _place_of(folder)
-    _check_parent(place)
+    place = place_of(folder)
+    check_parent(place)
     if place.is_dir() and (place == Path.cwd() or place.is_mount()):
         raise OSError(
             f"{folder} cannot be replaced: it is the current folder or a mount; "
             "choose a folder inside it"
         )
-    _patiently(lambda: _check_replaceable(folder, place))
-
-
-def check_file(path: Path) -> None:
-    """Refuse a place where no file can be written: a folder, or one below something else.
-
-    Raises
-    ------
-    OSError
-        If there is a folder of this name, or its parent cannot be written to.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; choose a file's name")
-    _check_parent(path)
+    patiently(lambda: _check_replaceable(folder, place))
 
 
 def write_artifact(artifact: Artifact, folder: Path) -> None:
@@ -128,7 +97,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
         If the folder exists and is not a model.
     """
     check_free(folder)
-    folder = _place_of(folder)
+    folder = place_of(folder)
     embedder = artifact.embedder
     table_document, arrays = embedder.table.state()
     tensors = {f"table.{name}": torch.from_numpy(array) for name, array in arrays.items()}
@@ -167,7 +136,7 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
         (fresh / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
         (fresh / CARD).write_text(model_card(document, artifact.evaluation), encoding="utf-8")
         fresh.chmod(0o755)
-        _put_in_place(fresh, folder)
+        put_in_place(fresh, folder, lambda earlier: OWN if _is_model(earlier) else ())
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -185,7 +154,7 @@ def read_artifact(folder: Path) -> Artifact:
         If a file was altered, is not what its name says, or comes from a version that wrote
         something else.
     """
-    document, weights = _patiently(lambda: _read_files(folder))
+    document, weights = patiently(lambda: _read_files(folder))
     try:
         return _artifact(document, safetensors.torch.load(weights))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -250,35 +219,12 @@ def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Art
     )
 
 
-@contextmanager
-def fresh_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` only if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    fresh = Path(name)
-    try:
-        yield fresh
-        fresh.chmod(0o644)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
 def _arrays(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:
     return {
         name.removeprefix(prefix): tensor.numpy()
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _place_of(folder: Path) -> Path:
-    """What a path stands for, links followed; a dangling link stands for what it points to."""
-    place = Path(os.path.realpath(folder))
-    if place.is_symlink():
-        raise OSError(f"{folder} must lead to a folder, however: its links go round in a circle")
-    return place
 
 
 def _check_replaceable(folder: Path, place: Path) -> None:
@@ -301,91 +247,6 @@ def _is_model(folder: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(document, dict) and document.keys() >= MARKS
-
-
-def _patiently(action: Callable[[], T]) -> T:
-    """What an action on a model folder gives, tried again while it fails as it does during a save.
-
-    A folder cannot be replaced in one step everywhere: for a moment there is none, and what is read
-    of one model may be followed by a file of the next. A save that has stopped at that moment for
-    longer than all the tries together is taken for a folder that is missing or altered.
-    """
-    for _ in range(TRIES - 1):
-        try:
-            return action()
-        except (FileNotFoundError, FileExistsError, ValueError):
-            time.sleep(PAUSE)
-    return action()
-
-
-def _put_in_place(fresh: Path, folder: Path) -> None:
-    """Move a written folder to its place, and what else was in an earlier one along with it.
-
-    A process that is killed between the two moves leaves no folder there: the earlier model is then
-    whole in ``.NAME-old-*`` beside it.
-    """
-    earlier: list[Path] = []
-    placed = False
-    try:
-        # Others may save there too, and take the place after it was freed: then theirs is set
-        # aside as well. In every turn but the last another save gets done, so there is an end.
-        while not (placed := _moved(fresh, folder)):
-            aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            earlier.append(aside / folder.name)
-            try:
-                folder.rename(earlier[-1])
-            except FileNotFoundError:  # another save has just set it aside
-                earlier.pop()
-                aside.rmdir()
-    finally:
-        for one in reversed(earlier):
-            # After a failure the newest goes back, if the place is free.
-            if one.exists() and (placed or not _moved(one, folder)):
-                _take_along(one, folder)
-            one.parent.rmdir()
-
-
-def _moved(folder: Path, place: Path) -> bool:
-    """Move a folder; False if there is something in its place."""
-    try:
-        folder.rename(place)
-    except OSError as error:
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-            return False
-        raise
-    return True
-
-
-def _take_along(earlier: Path, folder: Path) -> None:
-    """Remove an earlier model; what is not part of a model moves into the folder.
-
-    Nothing is removed but the files that a save wrote: should a move fail, the rest is still there
-    and the error names it.
-    """
-    own = OWN if _is_model(earlier) else ()
-    for entry in list(earlier.iterdir()):
-        if entry.name in own and not entry.is_dir():
-            entry.unlink()
-        else:
-            _patiently(partial(_move_new, entry, folder / entry.name))
-    earlier.rmdir()
-
-
-def _move_new(path: Path, to: Path) -> None:
-    if os.path.lexists(to):
-        raise FileExistsError(
-            f"{path} cannot move to {to}, which another program has just made; the model is saved, "
-            "move the file yourself"
-        )
-    path.rename(to)
-
-
-def _check_parent(path: Path) -> None:
-    there = next(parent for parent in path.absolute().parents if parent.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(f"{path} cannot be written: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"{path} cannot be written: no permission in {there}")
 
 
 def _read_document(path: Path) -> dict[str, Any]:

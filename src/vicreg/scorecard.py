@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vicreg.persistence import fresh_file
+from vicreg.places import fresh_file
 from vicreg.report import render_report
 from vicreg.scores import MEASURES
 from vicreg.verdict import advise, verdict_of

@@ -116,7 +116,8 @@ def tune(
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
     from vicreg.command_table import DROP, LAYER, CommandFile, checked_delimiter
-    from vicreg.persistence import check_file, check_free
+    from vicreg.persistence import check_free
+    from vicreg.places import check_file
     from vicreg.studies import without_password
     from vicreg.tuning import tune as run
 

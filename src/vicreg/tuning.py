@@ -26,7 +26,7 @@ from vicreg.config import Config
 from vicreg.estimator import VICReg
 from vicreg.objectives import OBJECTIVES, UNKNOWN, Bench, Fits
 from vicreg.per_row import PerRow
-from vicreg.persistence import fresh_file
+from vicreg.places import fresh_file
 from vicreg.progress import TuningBar
 from vicreg.sources import read
 from vicreg.studies import check_sampler, check_storage, in_memory, seed_of_study
