@@ -198,13 +198,10 @@ def seed_of_study(storage: str | Path | None, name: str) -> int | None:
     if storage is None or (not is_url(storage) and not Path(storage).exists()):
         return None
     try:
-        study = optuna.load_study(study_name=name, storage=open_storage(storage))
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # none yet; what holds no studies is told of later
-        return None
+        with quiet_optuna():
+            study = optuna.load_study(study_name=name, storage=open_storage(storage))
+    except (KeyError, TypeError, AttributeError):
+        return None  # there is none yet; of what holds no studies open_study has more to say
     seed = study.user_attrs.get(DOCUMENT, {}).get("seed")
     return seed if isinstance(seed, int) else None
 
