@@ -489,7 +489,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     warnings.showwarning = _show_warning
     try:
-        with _sigterm_raised():
+        with _sigterm_raised(is_last=arguments is None):
             app(
                 list(sys.argv[1:] if arguments is None else arguments),
                 exit_on_error=False,
@@ -516,8 +516,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _sigterm_raised() -> Iterator[None]:
-    """SIGTERM as an exception, so that files, pages and workers are put away as after Ctrl-C."""
+def _sigterm_raised(*, is_last: bool) -> Iterator[None]:
+    """SIGTERM as an exception, so that files, pages and workers are put away as after Ctrl-C.
+
+    Where that is the last thing that the process does, a second one cannot change its exit status.
+    """
     before = signal.getsignal(signal.SIGTERM)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or before in (None, signal.SIG_IGN):  # not ours to change
@@ -536,7 +539,8 @@ def _sigterm_raised() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        is_told = since >= 0
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if is_told and is_last else before)
 
 
 def _all_of(observers: list[Any]) -> Any:
