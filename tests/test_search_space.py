@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -162,3 +164,32 @@ def test_a_choice_holds_plain_values_alone() -> None:
     assert Choice([1, 2]).values == (1, 2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="numbers, texts and truth values"):
         Choice((None,))  # type: ignore[arg-type]
+
+
+def test_numbers_and_arrays_of_numpy_are_those_of_python() -> None:
+    plain = search_space(
+        {"lam": {"low": 5, "high": 50, "log": True}, "batch_size": [64, 128], "steps": 30},
+        {"weight_decay": 0.5, "hidden": (8, 8)},
+    )
+    told = search_space(
+        {
+            "lam": {"low": np.int64(5), "high": np.float32(50), "log": np.bool_(True)},
+            "batch_size": np.array([64, 128]),
+            "steps": np.int32(30),
+        },
+        {"weight_decay": np.float32(0.5), "hidden": tuple(np.array([8, 8]).tolist())},
+    )
+    assert told == plain
+    assert json.dumps(as_document(*told)) == json.dumps(as_document(*plain)).replace(
+        '"high": 50,', '"high": 50.0,', 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("choices", "nearest"),
+    [([20, 60], 60), ([900, 20], 900), ([60, 600, 20], 600)],
+)
+def test_of_choices_the_default_is_the_nearest_number(choices: list[int], nearest: int) -> None:
+    assert Config().steps == 600
+    space, _ = search_space({"steps": choices}, only=True)
+    assert values_of(Config(), space) == {"steps": nearest}

@@ -438,6 +438,10 @@ def test_bad_arguments_are_refused_before_the_first_trial(
         ({"space": []}, r"space must be a mapping of .*however: space=\[\]"),
         ({"fixed": [1]}, r"fixed must be a mapping of .*such as {'steps'.*however: fixed=\[1\]"),
         ({"fixed": "steps"}, "fixed must be a mapping of .*however: fixed='steps'"),
+        (
+            {"storage": optuna.storages.InMemoryStorage()},
+            r"storage must be a path .* or a database URL, however: InMemoryStorage",
+        ),
     ],
 )
 def test_arguments_of_another_kind_are_refused_before_the_first_trial(
@@ -475,6 +479,13 @@ def test_few_labels_of_one_class_are_refused() -> None:
     labels[-1] = "b"
     with pytest.raises(ValueError, match="y has too few labels"):
         tune(X, labels, objective="knn", space=SMALL)
+
+
+def test_names_of_rows_are_no_labels(tmp_path: Path) -> None:
+    names, storage = [f"row {place}" for place in range(len(X))], tmp_path / "s.journal"
+    with pytest.raises(ValueError, match=r"y must have classes of several rows, however: the \d+ "):
+        tune(X, names, n_trials=1, space=SMALL, storage=storage, random_state=0)
+    assert not storage.exists()
 
 
 def test_the_empty_text_is_a_class_and_what_is_missing_none() -> None:

@@ -269,8 +269,7 @@ def fit(
             observers.append(stack.enter_context(EventLog(tensorboard)))
         model.fit(
             table.features(aside),
-            groups=None if groups is None else table.column(groups).to_list(),
-            sample_weight=None if weight is None else table.column(weight).to_list(),
+            **table.per_row(aside),
             X_paired=None if second is None else second.features(aside),
             observe=_all_of(observers),
             pulse=None if page is None else page.pulse,
@@ -376,11 +375,7 @@ def evaluate(
             "leave it out to score the embedding of the first"
         )
     # As they were for the fit, whose controls and splits need them too.
-    beside: dict[str, Any] = {
-        argument: table.column(str(of_fit)).to_list()
-        for argument, kind in (("groups", "groups"), ("sample_weight", "weight"))
-        if (of_fit := fitted.aside_.get(kind)) is not None and of_fit in table.columns
-    }
+    beside = table.per_row(fitted.aside_)
     # A table to look at may be of a single patient; a fit needs several groups, and says so.
     if not refit and "groups" in beside:
         known = {one for one in beside["groups"] if one is not None}

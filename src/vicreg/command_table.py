@@ -282,6 +282,14 @@ class CommandTable:
         content = self._without(aside)
         return ignored(fitted, content.var_names if is_annotated(content) else content.columns)
 
+    def per_row(self, aside: Mapping[str, Any]) -> dict[str, Any]:
+        """Groups and weights, by the names of a fit's arguments, as far as the table has them."""
+        return {
+            argument: self.column(name).to_list()
+            for argument, use in (("groups", "groups"), ("sample_weight", "weight"))
+            if (name := aside.get(use)) is not None and name in self.columns
+        }
+
     def check_no_feature(self, given: Mapping[str, str | None], fitted: VICReg) -> None:
         """Refuse to set aside, by the options of these names, what a model needs as a feature.
 

@@ -16,7 +16,7 @@ from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
 from vicreg.header import PairedTable, TableHeader, layer_of_counts, named, naming, read_checked
-from vicreg.per_row import checked_groups, checked_weights
+from vicreg.per_row import PerRow
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 from vicreg.sources import contents
 
@@ -475,6 +475,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         paired = None if columns is None else read_checked(columns, X_paired, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with naming(header, table):
+            told = PerRow.checked(groups, sample_weight, n_rows)
             embedder = fit_embedder(
                 source,
                 config,
@@ -484,8 +485,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 precision=self.precision,
                 verbose=self.verbose,
                 untrained=untrained,
-                groups=None if groups is None else checked_groups(groups, n_rows),
-                weights=None if sample_weight is None else checked_weights(sample_weight, n_rows),
+                groups=told.groups,
+                weights=told.weights,
                 paired=paired,
                 observe=None if observe is None else lambda _, moment: observe(moment),
                 pulse=pulse,

@@ -19,7 +19,7 @@ from vicreg.fingerprint import fingerprint
 from vicreg.holdout import check_groups, hold_out, some_of
 from vicreg.maps import MOST_POINTS, check_umap
 from vicreg.metrics import LabelledSplit
-from vicreg.per_row import checked_groups, checked_weights
+from vicreg.per_row import PerRow
 from vicreg.scorecard import Scorecard
 from vicreg.scores import Judged, cluster_count, score_spaces
 from vicreg.shown_columns import columns_at
@@ -173,10 +173,9 @@ def evaluate(
         raise ValueError(f"X must have at least two rows to be scored, however: {n_rows}")
     judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
     in_batches = None if batches is None else _batches(batches, n_rows, batch_name)
-    in_groups = None if groups is None else checked_groups(groups, n_rows)
-    if in_groups is not None:
-        check_groups(in_groups)
-    weights = None if sample_weight is None else checked_weights(sample_weight, n_rows)
+    told = PerRow.checked(groups, sample_weight, n_rows)
+    if told.groups is not None:
+        check_groups(told.groups)
     names = names_of_rows(ids, n_rows)
     columns_at(source, show)
     random = np.random.default_rng(random_state)
@@ -185,16 +184,17 @@ def evaluate(
         test_size,
         random_state,
         labels=None if judged_by is None or judged_by.is_number else judged_by.values,
-        groups=in_groups,
+        groups=told.groups,
     )
     enough = len(scored) >= FEWEST_TEST_ROWS
     if not enough:
         train = scored = np.arange(n_rows)
-    beside: dict[str, Any] = {}
-    if in_groups is not None:
-        beside["groups"] = in_groups[train]
-    if weights is not None:
-        beside["sample_weight"] = weights[train]
+    of_fit = told.take(train)
+    beside: dict[str, Any] = {
+        name: values
+        for name, values in (("groups", of_fit.groups), ("sample_weight", of_fit.weights))
+        if values is not None
+    }
     notes: list[str] = []
     of_table = fingerprint(source)
     seen = not enough

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from vicreg.embedder import Embedder, threads
-from vicreg.per_row import PerRow
+from vicreg.per_row import NOTHING_TOLD, PerRow
 from vicreg.preparation import Prepared, prepare
 from vicreg.progress import ProgressBar
 from vicreg.training import train, train_together
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     source: Source
     config: Config
     seed: int
-    told: PerRow = PerRow()
+    told: PerRow = NOTHING_TOLD
 
 
 def fit_embedder(

@@ -37,7 +37,8 @@ def hold_out(
     seed : int
     labels : ndarray, shape (rows,), optional
         Classes, of which both parts have the same shares. Those of a single row are taken for one
-        class; classes are not looked at where either part has fewer rows than there are classes.
+        class, or a lone one for a row of the largest; classes are not looked at where either part
+        has fewer rows than there are classes.
     groups : ndarray of int, shape (rows,), optional
         None is in both parts; classes are not looked at then.
 

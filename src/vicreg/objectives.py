@@ -33,7 +33,7 @@ from vicreg.metrics import (
     linear_accuracy,
     silhouette,
 )
-from vicreg.per_row import PerRow
+from vicreg.per_row import NOTHING_TOLD, PerRow
 from vicreg.sources import take_columns, take_rows
 from vicreg.table import TableEncoder
 
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["OBJECTIVES", "UNKNOWN", "Bench", "Fits", "Objective", "fit_all", "objectives_named"]
 
 TEST_SHARE = 0.3
-NOTHING_TOLD = PerRow()
 #: The label of rows whose class is not known.
 UNKNOWN = -1
 #: Rows that scores are computed on, and that probes learn from, at the most.

@@ -13,7 +13,14 @@ from vicreg.sources import unmasked
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PerRow", "checked_groups", "checked_weights", "split_rows", "whole_groups"]
+__all__ = [
+    "NOTHING_TOLD",
+    "PerRow",
+    "checked_groups",
+    "checked_weights",
+    "split_rows",
+    "whole_groups",
+]
 
 
 class PerRow(NamedTuple):
@@ -50,6 +57,9 @@ class PerRow(NamedTuple):
         return PerRow(
             None if groups is None else groups[rows], None if weights is None else weights[rows]
         )
+
+
+NOTHING_TOLD = PerRow()
 
 
 def checked_groups(groups: object, n_rows: int) -> NDArray[np.int64]:

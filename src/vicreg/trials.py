@@ -17,15 +17,8 @@ from vicreg import __version__
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.holdout import check_groups
-from vicreg.objectives import (
-    NOTHING_TOLD,
-    OBJECTIVES,
-    Bench,
-    Fits,
-    fit_all,
-    objectives_named,
-)
-from vicreg.per_row import PerRow, checked_weights
+from vicreg.objectives import OBJECTIVES, Bench, Fits, fit_all, objectives_named
+from vicreg.per_row import NOTHING_TOLD, PerRow, checked_weights
 from vicreg.preparation import device_named
 from vicreg.search_space import (
     AFTER_TRAINING,
@@ -155,10 +148,11 @@ def plan(
                     f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
                     "Label more rows, or tune without labels"
                 )
-        if len(np.unique(of)) == len(of):
+        judged = labels[bench.test][bench.labelled[1]]
+        if len(np.unique(judged)) == len(judged):
             raise ValueError(
-                f"y must have classes of several rows, however: the {len(of)} rows that are judged "
-                "are of a class each. Give a column of classes, not of names or numbers"
+                f"y must have classes of several rows, however: the {len(judged)} rows that are "
+                "judged are of a class each. Give a column of classes, not of names or numbers"
             )
     data = _fingerprint(source, labels, told) if data is None else data
     together = _together(bench, searched, kept, device)

@@ -141,10 +141,7 @@ def tune(
         LAYER: layer,
     }
     table.check_aside(aside)
-    beside: dict[str, Any] = {
-        "groups": None if groups is None else table.column(groups).to_list(),
-        "sample_weight": None if weight is None else table.column(weight).to_list(),
-    }
+    beside = table.per_row(aside)
     started = time.perf_counter()
     with ExitStack() as stack:
         observe = None
