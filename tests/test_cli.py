@@ -1017,7 +1017,8 @@ def test_sigterm_leaves_nothing_half_done(
     code = (
         "import sys, time, pkgutil\n"
         "from vicreg.cli import main\n"
-        "def there(*_): print('there', flush=True); time.sleep(60)\n"
+        # In short sleeps: a signal in the moment before a sleep begins waits until it ends.
+        "def there(*_): print('there', flush=True); [time.sleep(0.01) for _ in range(6000)]\n"
         f"owner, _, name = {of!r}.rpartition('.')\n"
         "setattr(pkgutil.resolve_name(owner), name, there)\n"
         "main()"
