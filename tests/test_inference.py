@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from vicreg.inference import BLOCK, embed
+from vicreg.inference import BLOCK, Inference, embed
 from vicreg.networks import Encoder, JointEmbedding, Rows, projector
 
 
@@ -62,3 +62,11 @@ def test_no_rows_behind_the_last_one_get_into_an_embedding() -> None:
     expected = network.eval().folded().embed(some).float()
     assert torch.equal(embed(network, some), expected)
     assert torch.equal(embed(network, some.take(slice(0, 1))), expected[:1])
+
+
+def test_embeddings_go_where_they_are_asked_to() -> None:
+    some, network = rows(BLOCK + 5), Stumbling(last=0)
+    whole = torch.full((len(some) + 2, 16), torch.nan)
+    Inference(network)(some, out=whole[1:-1])
+    assert torch.equal(whole[1:-1], embed(network, some))
+    assert whole[[0, -1]].isnan().all()

@@ -15,7 +15,10 @@ import memory
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
 @pytest.mark.parametrize("kind", ["array", "frame"])
-@pytest.mark.parametrize(("place", "what"), [(6, "fit"), (8, "fit"), (13, "fit"), (3, "transform")])
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [(6, "fit"), (8, "fit"), (13, "fit"), (3, "transform"), (12, "transform")],
+)
 def test_prediction_is_within_a_quarter_of_the_peak(place: int, what: str, kind: str) -> None:
     program = Path(memory.__file__)
     run = [sys.executable, str(program), "--one", str(place), what, kind]

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from vicreg.details import fit_details
@@ -21,6 +20,7 @@ from vicreg.training import InterruptedWarning
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from vicreg.config import Config
@@ -119,14 +119,19 @@ class Embedder:
         """
         network, table = self.side(side)
         device = next(network.parameters()).device
-        shape = source.shape[0], self.config.n_components
-        embedding = np.empty(shape, dtype=np.float32)
+        embedding = torch.empty(source.shape[0], self.config.n_components)
         embed = Inference(network)
         with threads(self.n_threads):
             for start, part in blocks(source, least_rows=BLOCK):
                 rows = table.transform(part, first_row=first_row + start).to(device)
-                embedding[start : start + len(rows)] = embed(rows).cpu().numpy()
-        return embedding
+                place = embedding[start : start + len(rows)]
+                if device.type == "cpu":
+                    embed(rows, out=place)
+                else:  # in one copy: each waits for the device
+                    place.copy_(embed(rows))
+                del rows  # before the next block is encoded beside them
+        found: NDArray[np.float32] = embedding.numpy()
+        return found
 
 
 @contextmanager

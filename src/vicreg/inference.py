@@ -56,7 +56,11 @@ class Inference:
         self._exact: JointEmbedding | None = None
 
     @torch.no_grad()
-    def __call__(self, rows: Rows) -> Tensor:
+    def __call__(self, rows: Rows, out: Tensor | None = None) -> Tensor:
+        """The rows' embeddings; ``out`` is where they go (n, k), by default a tensor of their own.
+
+        There must be a row.
+        """
         with fastest_float32(math.inf):
             network = self._folded
             if not _places_are_alike(self._network, self._folded, rows):
@@ -66,12 +70,16 @@ class Inference:
             block = rows.empty(BLOCK)
             block.numbers.zero_()
             block.codes.zero_()
-            outputs = []
             for start in range(0, len(rows), BLOCK):
                 part = rows.take(slice(start, start + BLOCK))
                 block.take(slice(0, len(part))).copy(part)
-                outputs.append(network.embed(block)[: len(part)].float())
-        return torch.cat(outputs) if len(outputs) != 1 else outputs[0]
+                embedded = network.embed(block)
+                if out is None:
+                    shape = len(rows), embedded.shape[1]
+                    out = embedded.new_empty(shape, dtype=torch.float32)
+                out[start : start + len(part)] = embedded[: len(part)]
+        assert out is not None
+        return out
 
 
 def _places_are_alike(network: JointEmbedding, folded: JointEmbedding, rows: Rows) -> bool:
@@ -84,10 +92,10 @@ def _places_are_alike(network: JointEmbedding, folded: JointEmbedding, rows: Row
     key = torch.get_num_threads(), str(rows.numbers.device)
     if key not in known:
         generator = torch.Generator().manual_seed(0)
-        numbers = torch.randn(WITNESSES, rows.numbers.shape[1], generator=generator)
-        places = torch.randint(WITNESSES, (BLOCK,), generator=generator)
+        witnesses = torch.randn(WITNESSES, rows.numbers.shape[1], generator=generator)
+        places = torch.randint(WITNESSES, (BLOCK,), generator=generator).to(rows.numbers.device)
         block = rows.empty(BLOCK)
-        block.numbers.copy_(numbers[places])
+        torch.index_select(witnesses.to(block.numbers), 0, places, out=block.numbers)
         block.codes.zero_()
         embedded = folded.embed(block)
         first = torch.stack([(places == one).nonzero()[0, 0] for one in range(WITNESSES)])

@@ -18,7 +18,7 @@ from vicreg.neighbours import MOST_CANDIDATES
 from vicreg.networks import NEIGHBOURHOOD_WIDTH
 from vicreg.precision import bfloat16_pays
 from vicreg.preparation import build_network, held_out_rows
-from vicreg.sources import ARRAY_BLOCK, FRAME_BLOCK
+from vicreg.sources import block_rows
 
 if TYPE_CHECKING:
     from vicreg.config import Config
@@ -103,7 +103,7 @@ def estimate_memory(
     """
     with torch.device("meta"):
         network = build_network(table, config, seed=0)
-    sizes = _Sizes(n_rows, table, config, network, FRAME_BLOCK if frame else ARRAY_BLOCK)
+    sizes = _Sizes(n_rows, table, config, network, frame)
     return MemoryEstimate(
         table=n_rows * sizes.row,
         encoding=_encoding(sizes),
@@ -120,13 +120,13 @@ def estimate_memory(
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What the phases' sizes are made of; ``block`` is the entries of a block of the source."""
+    """What the phases' sizes are made of."""
 
     n_rows: int
     table: TableEncoder
     config: Config
     network: JointEmbedding  # on the meta device: it has shapes and takes nothing
-    block: int
+    frame: bool
 
     @cached_property
     def row(self) -> int:
@@ -162,17 +162,18 @@ class _Sizes:
         """Parameters that no gradient trains."""
         return sum(one.numel() for one in self.network.parameters() if not one.requires_grad)
 
-    @cached_property
-    def in_block(self) -> int:
-        """Entries of a block of the source."""
-        return min(self.block, max(self.n_rows, BLOCK) * self.row // 4)
+    def in_block(self, least_rows: int = 1) -> int:
+        """Entries of a block of the source, of a multiple of ``least_rows`` rows."""
+        n_columns = max(1, self.row // 4)
+        most = block_rows(n_columns, frame=self.frame, least_rows=least_rows)
+        return min(self.n_rows, most) * n_columns
 
 
 def _encoding(sizes: _Sizes) -> int:
     # float64, its squared deviations, and these without gaps; which were gaps; and where rows are
     # held out the others of the block, as the source has them (float32).
     taken = 4 if held_out_rows(sizes.n_rows, sizes.config) else 0
-    return sizes.in_block * (8 * 3 + 1 + taken)
+    return sizes.in_block() * (8 * 3 + 1 + taken)
 
 
 def _asks(sizes: _Sizes) -> bool:
@@ -305,18 +306,18 @@ def _decomposition(width: int) -> int:
 
 def _transform(sizes: _Sizes) -> int:
     config, row = sizes.config, sizes.row
-    n_encoder = sum(one.numel() for one in sizes.network.encoders.parameters())
-    blocks = max(1, sizes.block * 4 // (max(1, row) * BLOCK))
-    rows_of_block = min(sizes.n_rows, blocks * BLOCK)
-    in_block = min(sizes.in_block, rows_of_block * row // 4)
+    block = sizes.in_block(BLOCK)
+    rows_of_block = 4 * block // max(4, row)
+    embeddings, of_block = (
+        4 * config.n_components * count for count in (sizes.n_rows, rows_of_block)
+    )
+    copied = 4 * sum(one.numel() for one in sizes.network.encoders.parameters())
+    # A block as float64 and which are missing, beside what comes of it. What of a frame was float32
+    # as it came is done with by then, and leaves a gap that the second block finds too small.
+    encoding = 9 * min(sizes.in_block(), block) + 4 * block
+    gap = 4 * block if sizes.frame and sizes.n_rows >= 2 * rows_of_block else 0
     widths = sum(sizes.of_encoder) + config.n_neighbourhood + config.n_details
     layers = (widths + config.detail_waves) * (4 * 2 * len(sizes.network.encoders))
-    encoding = in_block * 12  # float64, and the columns as they came (float32)
-    # Their embeddings, one by one and joined; a block of rows, and what layers make of it.
-    embedding = rows_of_block * config.n_components * 4 * 2 + BLOCK * (row + layers)
-    return (
-        sizes.n_rows * config.n_components * 4
-        + n_encoder * 4  # a copy without normalisation
-        + rows_of_block * row
-        + max(encoding, embedding)
-    )
+    embedding = 4 * block + BLOCK * (row + layers)
+    # The last block's embeddings are not touched before it is encoded.
+    return copied + max(embeddings - of_block + encoding + gap, embeddings + embedding)

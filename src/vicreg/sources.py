@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Block",
     "Source",
+    "block_rows",
     "blocks",
     "column_names",
     "contents",
@@ -37,9 +38,11 @@ __all__ = [
 ]
 
 #: Entries of a block that is worked on at a time. An array's fits the processor's cache (512 KiB as
-#: float64); a frame's is larger (64 MiB), since each of its columns takes a call.
+#: float64); a frame's is larger (64 MiB), since each of its columns takes a call, but of no more
+#: rows than make up for that call.
 ARRAY_BLOCK = 2**16
 FRAME_BLOCK = 2**23
+MOST_ROWS = 2**14
 
 #: A numeric or object array (rows, columns), or a frame.
 Block: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
@@ -218,8 +221,7 @@ def blocks(
 ) -> Iterator[tuple[int, Block]]:
     """Blocks of rows, with the place of the first among all: of the table, or of chosen rows.
 
-    A block of an array is small enough for the processor's cache, a frame's is 128 times as large.
-    All but the last have a multiple of ``least_rows`` rows. A sparse array's blocks are dense.
+    A sparse array's blocks are dense. See :func:`block_rows` for their size.
 
     Examples
     --------
@@ -229,12 +231,27 @@ def blocks(
     [(0, 2), (2, 1)]
     """
     n_rows = source.shape[0] if index is None else len(index)
-    entries = FRAME_BLOCK if isinstance(source, nw.DataFrame) else ARRAY_BLOCK
-    step = max(1, entries // (source.shape[1] * least_rows)) * least_rows
+    step = block_rows(
+        source.shape[1], frame=isinstance(source, nw.DataFrame), least_rows=least_rows
+    )
     for start in range(0, n_rows, step):
         stop = min(start + step, n_rows)
         part = source[start:stop] if index is None else take_rows(source, index[start:stop])
         yield start, dense(part)
+
+
+def block_rows(n_columns: int, *, frame: bool, least_rows: int = 1) -> int:
+    """Rows of a block, a multiple of ``least_rows``: as many as an array's or a frame's may have.
+
+    Examples
+    --------
+    >>> from vicreg.sources import block_rows
+    >>> block_rows(64, frame=False), block_rows(64, frame=True), block_rows(2**20, frame=False)
+    (1024, 16384, 1)
+    """
+    entries = FRAME_BLOCK if frame else ARRAY_BLOCK
+    most = min(entries // n_columns, MOST_ROWS)
+    return max(1, most // least_rows) * least_rows
 
 
 def shuffle_columns(source: Source, random: np.random.Generator) -> Block:
