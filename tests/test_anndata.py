@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from vicreg import VICReg, embed_command, evaluate, load
+from vicreg import VICReg, embed_command, evaluate, inference, load
 from vicreg.cli import main
 
 with warnings.catch_warnings():
@@ -224,7 +224,7 @@ def test_an_embedding_is_written_into_an_h5ad_file(
     cells: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embed_command, "ENTRIES", 1)  # the smallest blocks: three of them
-    monkeypatch.setattr(embed_command, "BLOCK", 50)
+    monkeypatch.setattr(inference, "BLOCK", 50)
     on_the_command_line(cells, "embed", "@m", "@cells.h5ad", "--out", f"@{out}")
     written, data = anndata.read_h5ad(cells / out), annotated()
     assert np.array_equal(written.obsm["X_vicreg"], load(cells / "m").transform(data))

@@ -79,7 +79,9 @@ ORDER = [
         "study_page",
         "tuning",
     ),
-    *("command_table", "cli", "embed_command", "tune_command"),
+    *("command_table", "options", "terminal"),
+    *("demo_command", "fit_command", "embed_command", "evaluate_command", "tune_command"),
+    *("info_command", "cli"),
 ]
 #: Layer by layer; files of layer 0 may use each other only as listed here.
 FOUNDATION = {
@@ -99,8 +101,11 @@ HOMES = {
     "umap": {"maps"},
     "torch.utils.tensorboard": {"events"},
     "pyarrow": {"table_file", "embedding_file", "command_table", "workers"},
-    "cyclopts": {"cli", "embed_command", "tune_command"},
-    "rich": {"cli", "progress"},
+    "cyclopts": {
+        *("cli", "options", "demo_command", "fit_command", "embed_command"),
+        *("evaluate_command", "tune_command", "info_command"),
+    },
+    "rich": {"terminal", "progress"},
     "safetensors": {"persistence"},
     "narwhals": {
         "frames",
@@ -116,7 +121,8 @@ HOMES = {
     "sklearn": {
         *("metrics", "label_free", "holdout", "objectives", "header", "estimator", "targets"),
         "spaces",
-        *("scores", "maps", "evaluation", "tuning", "cli", "tune_command"),
+        *("scores", "maps", "evaluation", "tuning"),
+        *("demo_command", "evaluate_command", "tune_command"),
     },
     "anndata": {"sources", "embedding_file"},
     "h5py": {"embedding_file"},

@@ -28,6 +28,12 @@ from sklearn.datasets import load_wine
 from vicreg import VICReg, load
 from vicreg.cli import main
 from vicreg.command_table import CommandFile
+from vicreg.demo_command import demo
+from vicreg.embed_command import embed
+from vicreg.evaluate_command import evaluate
+from vicreg.fit_command import fit
+from vicreg.info_command import info
+from vicreg.tune_command import tune
 
 FAST = ["--steps", "10", "--hidden", "16", "--projector", "16", "16", "--n-components", "8", "-q"]
 DIMENSIONS = [f"vicreg{place}" for place in range(8)]
@@ -626,6 +632,11 @@ def test_a_mixed_and_messy_table_goes_all_the_way(tmp_path: Path, run: Any) -> N
 
 def test_help_and_version_are_there(run: Any) -> None:
     assert "--n-components" in run("fit", "--help").out
+    told = " ".join(run("--help").out.replace("│", " ").split())
+    for command in (demo, fit, embed, evaluate, tune, info):
+        assert command.__doc__ is not None
+        assert f"{command.__name__} {command.__doc__.splitlines()[0]}" in told
+        assert command.__doc__.split()[-1] in run(command.__name__, "--help").out
     told = run("--version")
     assert (told.status, told.out.strip()) == (0, "0.1.0")
 
@@ -811,6 +822,11 @@ def test_memory_is_estimated_for_a_table(data: Path, run: Any) -> None:
     assert large["transform"] == small["transform"]
     told = run("info", data, "--estimate", *asides).out
     assert f"{small['fit'] / 2**20:,.0f} MiB" in told
+    # What the peak is made of: the table, the largest phase, and less of the others.
+    parts = dict(re.findall(r"^ *(.+?) +(\d+) MiB *$", told, re.MULTILINE))
+    training = sum(int(size) for name, size in parts.items() if name.startswith("training: "))
+    assert int(parts["encoded table"]) + training <= small["fit"] / 2**20
+    assert len(parts) == 10
 
 
 def test_an_id_with_a_dimensions_name_is_refused(tmp_path: Path, run: Any) -> None:

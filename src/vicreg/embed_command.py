@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path  # noqa: TC003 (the command line reads the annotation)
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vicreg.cli import AsJson, Data, Delimiter, Id, Layer, Paired, _say
-from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
-from vicreg.inference import BLOCK
-from vicreg.sources import is_h5ad
+from vicreg.options import AsJson, Data, Delimiter, Id, Layer, Paired
+from vicreg.terminal import say
 
 __all__ = ["embed"]
 
@@ -43,7 +41,10 @@ def embed(
     import numpy as np
 
     from vicreg.command_table import LAYER, CommandFile, checked_delimiter
+    from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
     from vicreg.estimator import load
+    from vicreg.inference import BLOCK
+    from vicreg.sources import is_h5ad
 
     # Before the work, not after it.
     check_embedding_file(out, onto_annotated=is_h5ad(data))
@@ -98,5 +99,5 @@ def embed(
         print(json.dumps(facts))
     else:
         for note in notes:
-            _say(f"note: {note}")
-        _say(f"wrote {' and '.join(paths)}: {n_rows} rows x {n_components} dimensions")
+            say(f"note: {note}")
+        say(f"wrote {' and '.join(paths)}: {n_rows} rows x {n_components} dimensions")

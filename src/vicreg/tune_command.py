@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from vicreg.cli import (
+from vicreg.config import Config
+from vicreg.options import (
     AsJson,
     Data,
     Delimiter,
@@ -26,10 +27,9 @@ from vicreg.cli import (
     Preset,
     Quiet,
     Weight,
-    _given,
-    _say,
+    settings,
 )
-from vicreg.config import Config, preset
+from vicreg.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,7 +115,7 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import DROP, LAYER, CommandFile, checked_delimiter
+    from vicreg.command_table import CommandFile, checked_delimiter, set_aside
     from vicreg.persistence import check_free
     from vicreg.places import check_file
     from vicreg.studies import without_password
@@ -132,14 +132,7 @@ def tune(
         raise ValueError("--search must be followed by NAME=..., however: by nothing; leave it out")
     asked = {**_read_space(space), **_all_searched(search or ())}
     table = CommandFile(data, layer=layer, ids=[id], groups=[groups], delimiter=delimiter).read()
-    aside = {
-        "label": label,
-        "id": id,
-        "groups": groups,
-        "weight": weight,
-        DROP: drop or [],
-        LAYER: layer,
-    }
+    aside = set_aside(label=label, id=id, groups=groups, weight=weight, drop=drop, layer=layer)
     table.check_aside(aside)
     beside = table.per_row(aside)
     started = time.perf_counter()
@@ -158,7 +151,7 @@ def tune(
             objective=objective,
             space=asked,
             only=only,
-            fixed={**preset(preset_name), **_given(options)},
+            fixed=settings(preset_name, options),
             storage=storage,
             study_name=study_name,
             timeout=None if timeout is None else _seconds(timeout),
@@ -183,10 +176,10 @@ def tune(
         return
     changed = _changes(result.best_config)
     for note in result.best_estimator_.notes_:
-        _say(f"note: {note}")
-    _say(result.summary())
-    _say(f"configuration: {changed or 'the default'}")
-    _say(
+        say(f"note: {note}")
+    say(result.summary())
+    say(f"configuration: {changed or 'the default'}")
+    say(
         f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
         f"study in {without_password(storage)}"
     )
