@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from vicreg.tuning import LABEL_FREE_MARGIN
+from vicreg.finalists import LABEL_FREE_MARGIN
 
 __all__ = ["TRUTHS", "markdown", "on_other_rows", "summarise"]
 

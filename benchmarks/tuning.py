@@ -42,10 +42,10 @@ from scores import score
 from search_summary import markdown, on_other_rows, summarise
 from timing import machine
 from vicreg.config import Config
+from vicreg.finalists import LABEL_FREE_MARGIN
 from vicreg.objectives import OBJECTIVES, Bench, Fits
 from vicreg.search_space import draw, search_space, settings_of
 from vicreg.sources import read
-from vicreg.tuning import LABEL_FREE_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

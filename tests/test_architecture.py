@@ -77,6 +77,8 @@ ORDER = [
         "workers",
         "study_plots",
         "study_page",
+        "finalists",
+        "tuning_result",
         "tuning",
     ),
     *("command_table", "options", "terminal"),
@@ -126,8 +128,8 @@ HOMES = {
     },
     "anndata": {"sources", "embedding_file"},
     "h5py": {"embedding_file"},
-    "optuna": {"studies", "trials", "study_plots", "tuning"},
-    "pandas": {"scorecard", "tuning"},
+    "optuna": {"studies", "trials", "study_plots", "finalists", "tuning"},
+    "pandas": {"scorecard", "tuning_result"},
     "polars": set[str](),
 }
 #: What could run code from a file.

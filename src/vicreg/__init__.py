@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     )
     from vicreg.scorecard import Scorecard
     from vicreg.training import DivergenceError, InterruptedWarning
-    from vicreg.tuning import TuningResult, tune
+    from vicreg.tuning import tune
+    from vicreg.tuning_result import TuningResult
 
 __version__ = "0.1.0"
 
@@ -57,7 +58,7 @@ _HOMES = {
     "DivergenceError": "training",
     "InterruptedWarning": "training",
     "Scorecard": "scorecard",
-    "TuningResult": "tuning",
+    "TuningResult": "tuning_result",
     "VICReg": "estimator",
     "VICRegLoss": "loss",
     "evaluate": "evaluation",

@@ -6,9 +6,12 @@ import dataclasses
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-__all__ = ["PRESETS", "Config", "config_from", "preset"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PRESETS", "Config", "config_from", "from_json", "preset"]
 
 #: Components that are learnt before any is a detail, by default.
 LEARNT = 128
@@ -223,6 +226,20 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """Field names and values, ready for JSON."""
         return dataclasses.asdict(self)
+
+
+def from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name as JSON has them, with the tuples that it does not know.
+
+    Examples
+    --------
+    >>> from vicreg.config import from_json
+    >>> from_json({"hidden": [256], "lr": 0.001})
+    {'hidden': (256,), 'lr': 0.001}
+    """
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from vicreg.config import Config
+from vicreg.config import Config, from_json
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
 from vicreg.header import PairedTable, TableHeader, layer_of_counts, named, naming, read_checked
@@ -592,10 +592,7 @@ def load(path: str | Path) -> VICReg:
     True
     """
     artifact = read_artifact(Path(path))
-    params: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
-        for name, value in artifact.params.items()
-    }
+    params = from_json(artifact.params)
     unknown = sorted(params.keys() - VICReg().get_params().keys())
     if unknown:
         raise ValueError(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vicreg.command_table import CommandTable
-    from vicreg.tuning import TuningResult
+    from vicreg.tuning_result import TuningResult
 
 __all__ = ["tune"]
 

@@ -26,6 +26,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import scipy.sparse
 
+from vicreg.config import from_json
 from vicreg.per_row import PerRow
 from vicreg.search_space import as_document
 from vicreg.sources import read
@@ -188,10 +189,7 @@ def main(folder: Path) -> None:
         objective=job["objectives"],
         space=job["space"]["searched"],
         only=True,
-        fixed={
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in job["space"]["fixed"].items()
-        },
+        fixed=from_json(job["space"]["fixed"]),
         seed=job["seed"],
         device=job["device"],
         prune=job["prune"],

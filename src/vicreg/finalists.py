@@ -1,0 +1,137 @@
+"""The best trials of a study and the default, judged anew on other rows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.trial import TrialState
+
+from vicreg.config import Config, from_json
+from vicreg.objectives import OBJECTIVES, Bench, Fits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from vicreg.trials import Plan
+
+__all__ = ["LABEL_FREE_MARGIN", "choose"]
+
+#: Deviations of all scores, see :func:`choose`; docs/tuning.md has what it rests on.
+LABEL_FREE_MARGIN = 3.0
+
+
+def choose(
+    of: Plan,
+    study: Study,
+    *,
+    finalists: int,
+    margin: float | None,
+    n_threads: int | None,
+) -> tuple[FrozenTrial, list[dict[str, Any]]]:
+    """The trial to take of a study, and how the best ones were judged.
+
+    The best of many scores on the same rows is partly luck. So the best trials and the default are
+    fitted again with another seed, judged by rows that the search was fitted on and fitted on all
+    others, and the choice among them is made by that score alone.
+
+    Parameters
+    ----------
+    of : Plan
+    study : optuna.study.Study
+        Is told of the judgement.
+    finalists : int
+        Trials to judge, beside the default; 0 for the best by the search's own scores.
+    margin : float, optional
+        Standard deviations of all trials' scores by which a trial must be above the default to be
+        judged; by default 0 with labels and ``LABEL_FREE_MARGIN`` without.
+    n_threads : int, optional
+        Threads of a fit.
+
+    Returns
+    -------
+    trial : optuna.trial.FrozenTrial
+    scores : list of dict
+        See :class:`vicreg.TuningResult`.
+
+    Raises
+    ------
+    RuntimeError
+        If no trial succeeded; the message has the causes.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        causes = {
+            str(trial.user_attrs["cause"])
+            for trial in study.get_trials(deepcopy=False)
+            if "cause" in trial.user_attrs
+        }
+        raise RuntimeError(
+            f"no trial of study {study.study_name!r} succeeded. Causes: "
+            f"{'; '.join(sorted(causes)) or 'none finished'}"
+        )
+    default = next((trial for trial in complete if "default" in trial.user_attrs), None)
+    if margin is None:
+        labelled = any(OBJECTIVES[name].needs_labels for name in of.objectives)
+        margin = 0.0 if labelled else LABEL_FREE_MARGIN
+    ranked = sorted(
+        (trial for trial in complete if _is_above(trial, default, margin, complete)),
+        key=lambda trial: _rank(trial, complete),
+    )
+    judged = ranked[:finalists]
+    if default is not None and judged and default not in judged:
+        judged.append(default)
+    scores: list[dict[str, Any]] = []
+    if len(judged) > 1:
+        bench = Bench(of.source, of.labels, seed=of.seed, told=of.told).elsewhere()
+        for trial in judged:
+            fits = Fits(
+                bench,
+                Config(**from_json(trial.user_attrs["settings"])),
+                seed=of.seed + 1,
+                n_threads=n_threads,
+                device=of.device,
+            )
+            fresh = [OBJECTIVES[name].score(fits) for name in of.objectives]
+            scores.append(
+                {
+                    "trial": trial.number,
+                    "default": trial is default,
+                    "value": list(trial.values),
+                    "fresh": [value if math.isfinite(value) else None for value in fresh],
+                }
+            )
+        best = judged[int(np.argmin(_mean_ranks([one["fresh"] for one in scores])))]
+        study.set_user_attr("finalists", scores)
+    else:
+        best = ranked[0]
+    return best, scores
+
+
+def _is_above(
+    trial: FrozenTrial, default: FrozenTrial | None, margin: float, among: Sequence[FrozenTrial]
+) -> bool:
+    """Whether a trial is the default, or better than it by more than the margin by some score."""
+    if default is None or trial is default:
+        return True
+    spread = np.std([one.values for one in among], axis=0)
+    gain = np.array(trial.values) - np.array(default.values)
+    return bool((gain > margin * spread).any()) or (margin == 0 and len(trial.values) == 1)
+
+
+def _rank(trial: FrozenTrial, among: Sequence[FrozenTrial]) -> float:
+    """Mean place of a trial by each objective, 0 for the best; ties go to the earlier one."""
+    places = []
+    for objective in range(len(trial.values)):
+        better = [one for one in among if one.values[objective] > trial.values[objective]]
+        places.append(len(better))
+    return float(np.mean(places)) + 1e-6 * trial.number
+
+
+def _mean_ranks(scores: Sequence[Sequence[float | None]]) -> list[float]:
+    table = np.array([[-math.inf if v is None else v for v in row] for row in scores], dtype=float)
+    return [float((table > row).sum(axis=0).mean()) for row in table]
