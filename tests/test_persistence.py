@@ -222,7 +222,7 @@ def test_saving_to_a_link_writes_what_it_points_to(saved: Path, there: str) -> N
 def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(OSError, match="a must lead to a folder, however: its links go round"):
+    with pytest.raises(OSError, match="a must lead somewhere, however: its links go round"):
         small().fit(TABLE).save(tmp_path / "a")
 
 

@@ -280,11 +280,22 @@ def _text(value: Any) -> str | None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, one of pandas' own marks, or NumPy's masked."""
+    """Whether a value is None, NaN or NaT of any kind, pandas' NA, or NumPy's masked.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> from vicreg.columns import is_missing
+    >>> is_missing(None), is_missing(Decimal("NaN")), is_missing("nan"), is_missing([1.0])
+    (True, True, False, False)
+    """
     # pandas' own marks are known by name, so that pandas need not be imported.
     if value is None or type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
-    return isinstance(value, float | np.floating) and math.isnan(value)
+    try:
+        return bool(value != value)  # what equals nothing, not even itself
+    except (TypeError, ValueError, ArithmeticError):  # an array; a decimal that signals
+        return False
 
 
 def _is_number(value: Any) -> bool:

@@ -23,38 +23,54 @@ TRIES, PAUSE = 10, 0.02
 
 
 def check_file(path: Path) -> None:
-    """Refuse a place where no file can be written: a folder, or one below something else.
+    """Refuse a place where no file can be written: a folder, a device, or one below a file.
 
     Raises
     ------
     OSError
-        If there is a folder of this name, or its parent cannot be written to.
+        If there is something else than a file, or its parent cannot be written to.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; choose a file's name")
-    check_parent(path)
+    check_parent(_place_of_file(path))
 
 
 @contextmanager
 def fresh_file(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` only if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    """A path to write to, which takes the place of ``path`` only if the block ends well.
+
+    Of a link it takes the place of what that points to.
+
+    Raises
+    ------
+    OSError
+        If there is something else than a file.
+    """
+    place = _place_of_file(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=place.parent)
     os.close(handle)
     fresh = Path(name)
     try:
         yield fresh
         fresh.chmod(0o644)
-        fresh.replace(path)
+        fresh.replace(place)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def place_of(folder: Path) -> Path:
+def _place_of_file(path: Path) -> Path:
+    place = place_of(path)
+    if place.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; choose a file's name")
+    if place.exists() and not place.is_file():  # to replace /dev/null would harm all other programs
+        raise FileExistsError(f"{path} is a device or a pipe; choose a file's name")
+    return place
+
+
+def place_of(path: Path) -> Path:
     """What a path stands for, links followed; a dangling link stands for what it points to."""
-    place = Path(os.path.realpath(folder))
+    place = Path(os.path.realpath(path))
     if place.is_symlink():
-        raise OSError(f"{folder} must lead to a folder, however: its links go round in a circle")
+        raise OSError(f"{path} must lead somewhere, however: its links go round in a circle")
     return place
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
+from vicreg.columns import is_missing
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -91,7 +93,7 @@ class Target:
                 f"{argument} must have one value for each of the {n_rows} rows, "
                 f"however: shape {values.shape}"
             )
-        known = np.array([not _is_missing(value) for value in values.tolist()], dtype=bool)
+        known = np.array([not is_missing(value) for value in values.tolist()], dtype=bool)
         present = values[known]
         if kind == "auto":
             amounts = _as_amounts(present)
@@ -134,7 +136,7 @@ class Target:
 
 
 def _as_array(y: Any) -> NDArray[Any]:
-    """What was given, with a mark that :func:`_is_missing` knows where a value is missing."""
+    """What was given, with a mark of missing values that ``is_missing`` knows."""
     if isinstance(y, np.ma.MaskedArray):
         values = np.asarray(y.data).astype(object)
         values[np.ma.getmaskarray(y)] = None
@@ -158,10 +160,3 @@ def _as_amounts(present: NDArray[Any]) -> NDArray[np.floating]:
     ):
         return present.astype(np.float64)
     return np.empty(0)
-
-
-def _is_missing(value: Any) -> bool:
-    # pandas' marks equal nothing, not even themselves, or are known by name.
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return bool(value != value)
