@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PRESETS", "Config", "config_from", "from_json", "preset"]
+__all__ = ["PRESETS", "Config", "config_from", "from_json", "number", "preset"]
 
 #: Components that are learnt before any is a detail, by default.
 LEARNT = 128
@@ -196,7 +196,7 @@ class Config:
                 f"however: n_top_columns={self.n_top_columns} and kind='table'"
             )
         for beta in self.betas:
-            _number(0, 1, include_high=False)("betas", beta)
+            number(0, 1, include_high=False)("betas", beta)
 
     @property
     def most_columns(self) -> int:
@@ -344,8 +344,11 @@ class _Number:
     include_low: bool
     include_high: bool
     whole: bool
+    optional: bool
 
     def __call__(self, name: str, value: object) -> None:
+        if self.optional and value is None:
+            return
         # numpy's scalars are numbers too; True and False are not.
         kind = numbers.Integral if self.whole else numbers.Real
         within = (
@@ -360,6 +363,7 @@ class _Number:
 
     def _words(self) -> str:
         noun = "an integer" if self.whole else "a finite number"
+        noun = f"None or {noun}" if self.optional else noun
         low = f"{'at least' if self.include_low else 'above'} {self.low:g}"
         if math.isinf(self.high):
             return f"{noun} {low}"
@@ -373,15 +377,26 @@ def _plain(value: Any) -> Any:
     return tuple(_plain(one) for one in value) if isinstance(value, list | tuple) else value
 
 
-def _number(
+def number(
     low: float,
     high: float = math.inf,
     *,
     include_low: bool = True,
     include_high: bool = True,
     whole: bool = False,
+    optional: bool = False,
 ) -> _Number:
-    return _Number(low, high, include_low, include_high, whole)
+    """A check of an argument that is a number, Python's or NumPy's; ``optional``: or None.
+
+    Examples
+    --------
+    >>> from vicreg.config import number
+    >>> number(1, whole=True, optional=True)("n_threads", 0)
+    Traceback (most recent call last):
+        ...
+    ValueError: n_threads must be None or an integer at least 1, however: n_threads=0
+    """
+    return _Number(low, high, include_low, include_high, whole, optional)
 
 
 @dataclass(frozen=True)
@@ -412,44 +427,44 @@ class _NumberOr:
 
 _FLAG = _OneOf((True, False))
 _RULES: dict[str, _Rule] = {
-    "n_components": _number(1, whole=True),
-    "detail_share": _NumberOr(_number(0, 1), ("auto",)),
-    "detail_scale": _number(0),
-    "detail_power": _NumberOr(_number(0), ("auto",)),
-    "detail_waves": _number(0, whole=True),
-    "neighbourhood_scale": _NumberOr(_number(0), ("auto",)),
-    "spectrum": _NumberOr(_number(0), ("auto", "learnt")),
+    "n_components": number(1, whole=True),
+    "detail_share": _NumberOr(number(0, 1), ("auto",)),
+    "detail_scale": number(0),
+    "detail_power": _NumberOr(number(0), ("auto",)),
+    "detail_waves": number(0, whole=True),
+    "neighbourhood_scale": _NumberOr(number(0), ("auto",)),
+    "spectrum": _NumberOr(number(0), ("auto", "learnt")),
     "skip": _FLAG,
     "batch_norm": _FLAG,
     "final_relu": _FLAG,
     "shared_weights": _FLAG,
     "normal_scores": _FLAG,
-    "smooth_clip": _number(0),
+    "smooth_clip": number(0),
     "kind": _OneOf(("auto", "table", "counts")),
-    "n_top_columns": _NumberOr(_number(0, whole=True), ("auto",)),
-    "thin": _number(0, 1, include_high=False),
-    "swap": _number(0, 1),
-    "mask": _number(0, 1),
-    "noise": _number(0),
+    "n_top_columns": _NumberOr(number(0, whole=True), ("auto",)),
+    "thin": number(0, 1, include_high=False),
+    "swap": number(0, 1),
+    "mask": number(0, 1),
+    "noise": number(0),
     "sides": _OneOf(("auto", "both", "one")),
-    "block_share": _number(0, 1),
-    "neighbours": _number(0, whole=True),
-    "near_share": _number(0, 1),
-    "lam": _number(0),
-    "mu": _number(0),
-    "nu": _number(0),
-    "gamma": _number(0),
-    "eps": _number(0, include_low=False),
-    "steps": _number(1, whole=True),
-    "batch_size": _number(2, whole=True),
+    "block_share": number(0, 1),
+    "neighbours": number(0, whole=True),
+    "near_share": number(0, 1),
+    "lam": number(0),
+    "mu": number(0),
+    "nu": number(0),
+    "gamma": number(0),
+    "eps": number(0, include_low=False),
+    "steps": number(1, whole=True),
+    "batch_size": number(2, whole=True),
     "optimizer": _OneOf(("adamw", "adam", "lars")),
-    "lr": _number(0, include_low=False),
-    "weight_decay": _number(0),
-    "warmup": _number(0, 1),
+    "lr": number(0, include_low=False),
+    "weight_decay": number(0),
+    "warmup": number(0, 1),
     "constant_lr": _FLAG,
-    "clip_norm": _number(0),
-    "validation_fraction": _number(0, 0.5),
-    "patience": _number(0, whole=True),
+    "clip_norm": number(0),
+    "validation_fraction": number(0, 0.5),
+    "patience": number(0, whole=True),
 }
 
 
@@ -457,4 +472,4 @@ def _check_widths(name: str, widths: object) -> None:
     if not isinstance(widths, tuple):
         raise ValueError(f"{name} must be a sequence of widths, however: {name}={widths!r}")
     for width in widths:
-        _number(1, whole=True)(name, width)
+        number(1, whole=True)(name, width)

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from vicreg.config import Config, from_json
+from vicreg.config import Config, from_json, number
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
 from vicreg.header import PairedTable, TableHeader, layer_of_counts, named, naming, read_checked
@@ -547,13 +547,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         return tags
 
 
-def _checked_threads(n_threads: object) -> int | None:
-    whole = isinstance(n_threads, int | np.integer) and not isinstance(n_threads, bool)
-    if n_threads is None or (whole and n_threads >= 1):  # type: ignore[operator]
-        return None if n_threads is None else int(n_threads)  # type: ignore[call-overload]
-    raise ValueError(
-        f"n_threads must be None or a whole number from 1, however: n_threads={n_threads!r}"
-    )
+def _checked_threads(n_threads: Any) -> int | None:
+    number(1, whole=True, optional=True)("n_threads", n_threads)
+    return None if n_threads is None else int(n_threads)  # NumPy's is none that JSON knows
 
 
 # scikit-learn wraps transform, for set_output, in a function that cannot do without X.

@@ -6,19 +6,18 @@ configuration is always among them.
 
 from __future__ import annotations
 
-import numbers
 import tempfile
 import time
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import TrialState
 from sklearn.utils import check_random_state
 
-from vicreg.config import Config, from_json
+from vicreg.config import Config, from_json, number
 from vicreg.estimator import VICReg
 from vicreg.finalists import choose
 from vicreg.objectives import UNKNOWN
@@ -153,14 +152,12 @@ def tune(
     >>> len(result.trials), result.best_estimator_.transform(X).shape
     (3, (150, 8))
     """
-    _check_arguments(
-        n_trials=n_trials,
-        timeout=timeout,
-        n_workers=n_workers,
-        finalists=finalists,
-        margin=margin,
-        n_threads=n_threads,
-    )
+    number(1, whole=True)("n_trials", n_trials)
+    number(1, whole=True)("n_workers", n_workers)
+    number(0, whole=True)("finalists", finalists)
+    number(0, include_low=False, optional=True)("timeout", timeout)
+    number(0, optional=True)("margin", margin)
+    number(1, whole=True, optional=True)("n_threads", n_threads)
     # NumPy's numbers are no plain ones, which a worker's job, a JSON document, must have.
     n_trials, n_workers, finalists = int(n_trials), int(n_workers), int(finalists)
     check_storage(storage, n_workers)
@@ -252,42 +249,3 @@ def tune(
             objectives=of.objectives,
             finalists=judged,
         )
-
-
-def _check_arguments(
-    *,
-    n_trials: object,
-    timeout: object,
-    n_workers: object,
-    finalists: object,
-    margin: object,
-    n_threads: object,
-) -> None:
-    """Refuse numbers that make no study."""
-    for name, value, least in (
-        ("n_trials", n_trials, 1),
-        ("n_workers", n_workers, 1),
-        ("finalists", finalists, 0),
-    ):
-        if not _is_whole(value, least):
-            raise ValueError(f"{name} must be an integer from {least}, however: {name}={value!r}")
-    if n_threads is not None and not _is_whole(n_threads, 1):
-        raise ValueError(
-            "n_threads must be an integer from 1, or None for as many as pay, "
-            f"however: n_threads={n_threads!r}"
-        )
-    if timeout is not None and not (_is_number(timeout) and timeout > 0):
-        raise ValueError(f"timeout must be seconds above 0, or None, however: timeout={timeout!r}")
-    if margin is not None and not (_is_number(margin) and margin >= 0):
-        raise ValueError(f"margin must be a number from 0, or None, however: margin={margin!r}")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        return False
-    return int(value) >= least
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number, of Python or of NumPy, and no truth value."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
