@@ -38,10 +38,10 @@ __all__ = [
 ]
 
 #: Entries of a block that is worked on at a time. An array's fits the processor's cache (512 KiB as
-#: float64); a frame's is larger (64 MiB), since each of its columns takes a call, but of no more
+#: float64); a frame's is larger (32 MiB), since each of its columns takes a call, but of no more
 #: rows than make up for that call.
 ARRAY_BLOCK = 2**16
-FRAME_BLOCK = 2**23
+FRAME_BLOCK = 2**22
 MOST_ROWS = 2**14
 
 #: A numeric or object array (rows, columns), or a frame.
