@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vicreg.estimator import VICReg
 
-__all__ = ["LAYER", "CommandFile", "CommandTable", "checked_delimiter", "set_aside"]
+__all__ = ["LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
@@ -69,27 +69,6 @@ def checked_delimiter(given: str | None, *paths: Path | None) -> str | None:
             f"however: {given!r}; give ';' or '|', say"
         )
     return delimiter
-
-
-def set_aside(
-    *,
-    label: str | None,
-    id: str | None,  # noqa: A002 (the option's name)
-    groups: str | None,
-    weight: str | None,
-    drop: Sequence[str] | None,
-    layer: str | None,
-) -> dict[str, Any]:
-    """What a fit's options set aside, by its use, as a model remembers it.
-
-    Examples
-    --------
-    >>> from vicreg.command_table import set_aside
-    >>> set_aside(label="kind", id=None, groups=None, weight=None, drop=["a"], layer=None)["drop"]
-    ['a']
-    """
-    columns = {"label": label, "id": id, "groups": groups, "weight": weight}
-    return {**columns, DROP: list(drop or ()), LAYER: layer}
 
 
 class CommandFile:

@@ -14,17 +14,11 @@ from cyclopts.validators import Number
 from vicreg.options import (
     AsJson,
     Data,
-    Delimiter,
-    Drop,
     FitOptions,
-    Groups,
-    Id,
-    Label,
-    Layer,
     Paired,
     Preset,
     Quiet,
-    Weight,
+    TableOptions,
     settings,
 )
 from vicreg.terminal import say
@@ -36,13 +30,7 @@ def fit(
     data: Data,
     *,
     out: Annotated[Path, Parameter(help="Folder for the model.")],
-    label: Label = None,
-    id: Id = None,  # noqa: A002 (the option's name)
-    groups: Groups = None,
-    weight: Weight = None,
-    drop: Drop = None,
-    layer: Layer = None,
-    delimiter: Delimiter = None,
+    of_table: Annotated[TableOptions, Parameter(name="*")] = TableOptions(),  # noqa: B008
     paired: Paired = None,
     preset_name: Preset = "default",
     random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
@@ -63,13 +51,13 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
-    from vicreg.command_table import CommandFile, checked_delimiter, set_aside
+    from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_free
     from vicreg.places import check_file
 
     check_free(out)  # before the work, not after it
-    delimiter = checked_delimiter(delimiter, data, paired)
+    delimiter = checked_delimiter(of_table.delimiter, data, paired)
     if watch is not None:
         check_file(watch)
     model = VICReg(
@@ -80,12 +68,18 @@ def fit(
         precision=precision,
         verbose=not quiet,
     )
-    table = CommandFile(data, layer=layer, ids=[id], groups=[groups], delimiter=delimiter).read()
-    aside = set_aside(label=label, id=id, groups=groups, weight=weight, drop=drop, layer=layer)
+    table = CommandFile(
+        data,
+        layer=of_table.layer,
+        ids=[of_table.id],
+        groups=[of_table.groups],
+        delimiter=delimiter,
+    ).read()
+    aside = of_table.aside
     second = None
     if paired is not None:
-        second = CommandFile(paired, ids=[id], delimiter=delimiter).read()
-        table.check_same_rows(second, table.ids(id))
+        second = CommandFile(paired, ids=[of_table.id], delimiter=delimiter).read()
+        table.check_same_rows(second, table.ids(of_table.id))
     table.check_aside(aside, second)  # before a page of the fit is begun
     started = time.perf_counter()
     with ExitStack() as stack:

@@ -11,15 +11,9 @@ from cyclopts import Parameter
 from vicreg.config import Config
 from vicreg.options import (
     AsJson,
-    Delimiter,
-    Drop,
     FitOptions,
-    Groups,
-    Id,
-    Label,
-    Layer,
     Preset,
-    Weight,
+    TableOptions,
     given,
     settings,
 )
@@ -34,27 +28,18 @@ def info(
     estimate: Annotated[
         bool, Parameter(negative=(), help="Predict the peak memory of a fit on a table.")
     ] = False,
-    label: Label = None,
-    id: Id = None,  # noqa: A002 (the option's name)
-    groups: Groups = None,
-    weight: Weight = None,
-    drop: Drop = None,
-    layer: Layer = None,
-    delimiter: Delimiter = None,
+    of_table: Annotated[TableOptions, Parameter(name="*")] = TableOptions(),  # noqa: B008
     preset_name: Preset = "default",
     as_json: AsJson = False,
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Say what a saved model is, or what a fit on a table would take of memory."""
-    from vicreg.command_table import set_aside
     from vicreg.estimator import load
 
     if estimate:
-        aside = set_aside(label=label, id=id, groups=groups, weight=weight, drop=drop, layer=layer)
-        _estimate(path, aside, delimiter, Config(**settings(preset_name, options)), as_json)
+        _estimate(path, of_table, Config(**settings(preset_name, options)), as_json)
         return
-    of_fit = (label, id, groups, weight, drop, layer, delimiter)
-    if given(options) or any(one is not None for one in of_fit) or preset_name != "default":
+    if given(options) or of_table.are_given or preset_name != "default":
         raise ValueError("options of a fit go with --estimate; a model has them already")
     fitted = load(path)
     embedder = fitted.embedder_
@@ -87,20 +72,21 @@ def info(
 
 def _estimate(
     path: Path,
-    aside: dict[str, Any],
-    delimiter: str | None,
+    of_table: TableOptions,
     config: Config,
     as_json: bool,
 ) -> None:
-    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
+    from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.memory import estimate_memory
     from vicreg.sources import read
     from vicreg.table import TableEncoder
 
-    file = CommandFile(path, layer=aside[LAYER], delimiter=checked_delimiter(delimiter, path))
+    file = CommandFile(
+        path, layer=of_table.layer, delimiter=checked_delimiter(of_table.delimiter, path)
+    )
     whole = file.read()
-    whole.check_aside(aside)
-    source = read(whole.features(aside))
+    whole.check_aside(of_table.aside)
+    source = read(whole.features(of_table.aside))
     table = TableEncoder.fit(
         source,
         normal_scores=config.normal_scores,

@@ -24,6 +24,7 @@ __all__ = [
     "Paired",
     "Preset",
     "Quiet",
+    "TableOptions",
     "Weight",
     "given",
     "settings",
@@ -113,6 +114,31 @@ Layer = Annotated[
 Paired = Annotated[
     Path | None, Parameter(help="File of a second table of the same rows, in the same order.")
 ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """How the file of a fit is read, and what of it is no feature."""
+
+    label: Label = None
+    id: Id = None
+    groups: Groups = None
+    weight: Weight = None
+    drop: Drop = None
+    layer: Layer = None
+    delimiter: Delimiter = None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether any was on the command line."""
+        return self != TableOptions()
+
+    @property
+    def aside(self) -> dict[str, Any]:
+        """What is set aside, by its use, as a model remembers it."""
+        uses = dataclasses.asdict(self)
+        del uses["delimiter"]
+        return {**uses, "drop": self.drop or []}
 
 
 def given(options: Any) -> dict[str, Any]:

@@ -17,16 +17,10 @@ from vicreg.config import Config
 from vicreg.options import (
     AsJson,
     Data,
-    Delimiter,
-    Drop,
     FitOptions,
-    Groups,
-    Id,
-    Label,
-    Layer,
     Preset,
     Quiet,
-    Weight,
+    TableOptions,
     settings,
 )
 from vicreg.terminal import say
@@ -47,13 +41,7 @@ def tune(
     *,
     out: Annotated[Path, Parameter(help="Folder for the best model, trials and pictures.")],
     trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
-    label: Label = None,
-    id: Id = None,  # noqa: A002 (the option's name)
-    groups: Groups = None,
-    weight: Weight = None,
-    drop: Drop = None,
-    layer: Layer = None,
-    delimiter: Delimiter = None,
+    of_table: Annotated[TableOptions, Parameter(name="*")] = TableOptions(),  # noqa: B008
     objective: Annotated[
         list[str] | None,
         Parameter(
@@ -115,7 +103,7 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import CommandFile, checked_delimiter, set_aside
+    from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.persistence import check_free
     from vicreg.places import check_file
     from vicreg.studies import without_password
@@ -125,14 +113,20 @@ def tune(
     for page in (report, watch):
         if page is not None:
             check_file(page)
-    delimiter = checked_delimiter(delimiter, data)
+    delimiter = checked_delimiter(of_table.delimiter, data)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     if search == []:
         raise ValueError("--search must be followed by NAME=..., however: by nothing; leave it out")
     asked = {**_read_space(space), **_all_searched(search or ())}
-    table = CommandFile(data, layer=layer, ids=[id], groups=[groups], delimiter=delimiter).read()
-    aside = set_aside(label=label, id=id, groups=groups, weight=weight, drop=drop, layer=layer)
+    table = CommandFile(
+        data,
+        layer=of_table.layer,
+        ids=[of_table.id],
+        groups=[of_table.groups],
+        delimiter=delimiter,
+    ).read()
+    aside = of_table.aside
     table.check_aside(aside)
     beside = table.per_row(aside)
     started = time.perf_counter()
@@ -145,7 +139,7 @@ def tune(
         stack.enter_context(_resumable(storage))
         result = run(
             table.features(aside),
-            None if label is None else table.column(label),
+            None if of_table.label is None else table.column(of_table.label),
             **beside,
             n_trials=trials,
             objective=objective,
