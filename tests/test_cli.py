@@ -106,6 +106,9 @@ def test_fit_info_embed_and_evaluate_go_hand_in_hand(data: Path, tmp_path: Path,
 
     told = run("embed", model, data, "--out", out)
     assert told.out == f"wrote {out}: 178 rows x 8 dimensions\n"
+    told = run("embed", model, data, "--out", out, "--json")
+    facts = {"written": [str(out)], "rows": 178, "n_components": 8, "notes": []}
+    assert json.loads(told.out) == facts
     Z = pl.read_parquet(out)
     assert Z.columns == ["sample", *DIMENSIONS]
     assert Z["sample"].to_list() == table()["sample"].to_list()

@@ -95,7 +95,7 @@ def embed(
             row += len(embedding)
     paths = [str(path) for path in files_of(out)]
     if as_json:
-        facts = {"written": paths, "rows": n_rows, "columns": n_components, "notes": notes}
+        facts = {"written": paths, "rows": n_rows, "n_components": n_components, "notes": notes}
         print(json.dumps(facts))
     else:
         for note in notes:
