@@ -25,25 +25,19 @@ __all__ = ["Key", "Record", "append", "chosen", "read_records", "same_settings",
 PROTOCOL = 1
 #: Files of the package that no fit, table or score depends on.
 SHELLS = {
-    *(
-        "__init__",
-        "cli",
-        "embed_command",
-        "embedding_file",
-        "memory",
-        "persistence",
-        "plots",
-        "progress",
-        "report",
-        "scorecard",
-    ),
-    *("evaluation", "events", "inputs", "intervals", "live", "maps", "modelcard", "packing"),
-    *("scores", "spaces", "targets", "verdict", "view"),
-    *("objectives", "search_space", "studies", "study_page", "study_plots", "trials"),
-    *("label_free", "tune_command", "tuning", "workers"),
+    *("__init__", "cli", "command_table", "demo_command", "embed_command", "evaluate_command"),
+    *("fit_command", "info_command", "options", "terminal", "tune_command"),
+    *("embedding_file", "memory", "modelcard", "persistence", "places", "progress"),
+    *("evaluation", "events", "importance", "intervals", "live", "maps", "packing", "plots"),
+    *("report", "scorecard", "scores", "shown_columns", "spaces", "targets", "verdict", "view"),
+    *("finalists", "label_free", "objectives", "search_space", "studies", "study_page"),
+    *("study_plots", "trials", "tuning", "tuning_result", "workers"),
 }
 #: The files that methods without a network depend on.
-TABLE_FILES = {"columns", "metrics", "quantiles", "sources", "table"}
+TABLE_FILES = {
+    *("columns", "counts", "frames", "metrics", "moments", "quantiles", "sources", "table"),
+    *("table_file", "text_columns"),
+}
 WITHOUT_NETWORK = {"raw", "pca", "boosting", "umap"}
 
 

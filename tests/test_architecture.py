@@ -27,6 +27,7 @@ ORDER = [
         "holdout",
         "counts",
         "moments",
+        "text_columns",
         "table",
         "rules",
         "batches",

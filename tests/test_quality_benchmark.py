@@ -242,6 +242,10 @@ def test_other_settings_or_code_are_measured_anew(
     assert len(quality.tasks(["digits"], 1, [short], **place)) == 1
 
 
+def test_files_that_versions_leave_out_are_there() -> None:
+    assert {path.stem for path in SOURCE.glob("*.py")} >= records.SHELLS | records.TABLE_FILES
+
+
 def test_the_version_is_that_of_the_code_a_method_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,6 @@ Statistics come from the rows given to :meth:`TableEncoder.fit` and from no othe
 from __future__ import annotations
 
 import itertools
-import re
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +20,7 @@ from vicreg.moments import Moments
 from vicreg.networks import Rows
 from vicreg.quantiles import NormalScores
 from vicreg.sources import blocks, column_names, dense, take_rows
+from vicreg.text_columns import category_of, count, nearly_numbers, on_odd_text
 from vicreg.views import Layout, Thin
 
 if TYPE_CHECKING:
@@ -39,17 +38,10 @@ __all__ = ["Column", "TableEncoder"]
 FARTHEST = 10.0
 #: Where numbers are cut before they are squared.
 LARGEST = 1e6
-#: Share of a text column's values that are numbers from which a note asks whether all should be.
-NEARLY_ALL = 0.9
 #: From here on float64 does not tell all whole numbers apart.
 LARGEST_EXACT = 2.0**53
 #: Why a column is dropped that is constant only once it is read.
 ROUNDED_TO_ONE = "constant in float64"
-#: A number as files have it. Python's own rule takes 1_000 too.
-NUMBER = re.compile(
-    r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)\s*",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 class _Places(NamedTuple):
@@ -180,7 +172,7 @@ class TableEncoder:
         for at, part in blocks(source, index) if texts else ():
             for position, counts in texts.items():
                 found = texts_of(part, position, names[position])
-                _count(counts, found, None if weight is None else weight[at : at + len(found)])
+                count(counts, found, None if weight is None else weight[at : at + len(found)])
         columns: list[Column] = []
         dropped: dict[str, str] = {}
         mean: list[float] = []
@@ -191,7 +183,7 @@ class TableEncoder:
             if kind is None:
                 kept = "empty"
             elif kind == "category":
-                kept = _fit_category(texts[position], position, str(name))
+                kept = category_of(texts[position], position, str(name))
             else:
                 parts = _all_parts(kind, normal_scores)
                 own = moments.take(slice(place, place + len(parts)))
@@ -213,9 +205,9 @@ class TableEncoder:
             scored = [c.position in kept_names for c in draft.columns if c.kind == "number"]
             encoder.scores = NormalScores(draft.scores.points[scored])
         encoder.remarks = [
-            _on_odd_text(source, position, names[position])
+            on_odd_text(source, position, names[position])
             for position, counts in texts.items()
-            if _nearly_numbers(counts)
+            if nearly_numbers(counts)
         ]
         encoder._check_columns()
         return encoder
@@ -497,53 +489,6 @@ def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:
     return ("value", "score") if normal_scores and kind == "number" else ("value",)
 
 
-def _count(
-    counts: dict[str | None, float],
-    texts: list[str | None],
-    weights: NDArray[np.float64] | None,
-) -> None:
-    """Add how often the texts occur, or what the rows weigh in which they do."""
-    if weights is None:
-        for text, count in Counter(texts).items():
-            counts[text] = counts.get(text, 0) + count
-        return
-    for text, weight in zip(texts, weights.tolist(), strict=True):
-        counts[text] = counts.get(text, 0.0) + weight
-
-
-def _nearly_numbers(counts: dict[str | None, float]) -> bool:
-    """Whether nearly all of a column's texts are numbers, and some are none.
-
-    Examples
-    --------
-    >>> from vicreg.table import _nearly_numbers
-    >>> [_nearly_numbers({"1.5": count, None: 7, "-": 1}) for count in (8, 9)]
-    [False, True]
-    """
-    present = sum(count for text, count in counts.items() if text is not None)
-    odd = 0.0
-    for text, count in counts.items():
-        if text is not None and NUMBER.fullmatch(text) is None:
-            odd += count
-            if present - odd < NEARLY_ALL * present:
-                return False  # most text columns are done with after a few values
-    return odd > 0
-
-
-def _on_odd_text(source: Source, position: int, name: str) -> str:
-    """A note on the first text of a column that is no number."""
-    row, text = next(
-        (row, text)
-        for at, part in blocks(source)
-        for row, text in enumerate(texts_of(part, position, name), at)
-        if text is not None and NUMBER.fullmatch(text) is None
-    )
-    return (
-        f"column {name!r} is text because of {text!r} in row {row}, though nearly all of its "
-        "values are numbers; if it stands for a missing value, leave the field empty"
-    )
-
-
 def _why_constant(source: Source, index: Index | None, position: int, name: str) -> str:
     """Whether a column of one number has one value, or several that float64 rounds to one."""
     found: set[str | None] = {None}
@@ -552,18 +497,3 @@ def _why_constant(source: Source, index: Index | None, position: int, name: str)
         if len(found) > 2:
             return ROUNDED_TO_ONE
     return "constant"
-
-
-def _fit_category(counts: dict[str | None, float], position: int, name: str) -> Column | str:
-    """The column, or the reason to drop it."""
-    if set(counts) == {None}:
-        return "empty"
-    if len(counts) == 1:
-        return "constant"
-    enough = max(2, min(10, sum(counts.values()) // 100))
-    kept = [text for text, count in counts.items() if count >= enough]
-    if not kept:
-        return "identifier-like"
-    # By frequency, then by name: the same rows in another order give the same codes.
-    kept.sort(key=lambda text: (-counts[text], text is None, text or ""))
-    return Column(name, position, "category", categories=tuple(kept))
