@@ -36,6 +36,11 @@ def test_t_sne_places_the_rows_chosen_and_keeps_far_blobs_apart() -> None:
     wanted = silhouette_score(points[::2], Y[::2])
     assert map_silhouette(points, Y) == pytest.approx(wanted)
     assert wanted > 0.6
+    # Rows without a label are no class of their own.
+    some = np.where(np.arange(60) % 3 > 0, Y.astype(str), "")
+    counted = (some != "") & (np.arange(60) % 2 == 0)
+    wanted = silhouette_score(points[counted], Y[counted])
+    assert map_silhouette(points, some) == pytest.approx(wanted)
     assert np.isnan(map_silhouette(points, np.zeros(60)))
 
 

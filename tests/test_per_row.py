@@ -242,7 +242,7 @@ def test_heavy_rows_are_what_the_network_is_trained_on() -> None:
 
 
 def test_weights_are_read_once_they_are_numbers() -> None:
-    assert checked_weights(pl.Series([1, 2]), 2).tolist() == [1.0, 2.0]
+    assert checked_weights(pl.Series([1, 2]), 2).tolist() == [0.5, 1.0]
 
 
 def test_rows_of_hardly_any_weight_choose_as_little_as_rows_of_none() -> None:

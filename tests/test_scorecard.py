@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ from sklearn.datasets import load_digits, load_wine, make_blobs
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import balanced_accuracy_score, silhouette_score
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    StratifiedGroupKFold,
+    cross_val_predict,
+    train_test_split,
+)
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import vicreg.fitting
 import vicreg.neighbourhoods
 import vicreg.step
 from vicreg import Scorecard, VICReg, evaluate, load
@@ -224,16 +230,78 @@ def test_a_share_of_rows_out_of_range_is_refused() -> None:
         evaluate(small(), X, Y, test_size=1)
 
 
-def test_a_table_of_one_row_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least two rows to be scored, however: 1"):
-        evaluate(VICReg(), np.ones((1, 3)), maps=False)
+def test_a_table_of_two_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 3 rows to be scored, however: 2"):
+        evaluate(VICReg(), np.ones((2, 3)), maps=False)
 
 
-def test_a_class_with_one_row_leaves_out_what_cannot_be_crossed() -> None:
+def test_a_class_with_one_row_is_missed_by_all_and_the_card_says_so() -> None:
     labels = np.array([0] * 20 + [1] * 19 + [2])
-    card = evaluate(small(), X[:40], labels, maps=False, controls=False)
-    assert {"silhouette", "ari"} <= set(card.scores["vicreg"])
-    assert not {"10-NN", "linear"} & set(card.scores["vicreg"])
+    table = np.column_stack((10.0 * (labels == 1), X[:40, 2:4]))  # the others are known for sure
+    card = evaluate(small(), table, labels, maps=False, controls=False)
+    for measure in ("10-NN", "linear"):
+        assert 0.6 < card.scores["raw unscaled"][measure] < 0.67
+    told = "fewer than 3 rows of '2' are scored: by a mean over classes they count as much as"
+    assert any(note.startswith(told) for note in card.notes)
+
+
+def test_groups_are_neither_learnt_from_and_scored_nor_resampled_in_parts() -> None:
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 12)
+    table = random.normal(size=(20, 10))[groups] + 0.05 * random.normal(size=(240, 10))
+    labels = random.integers(0, 2, 20)[groups].astype(str)  # of a group, and of nothing else
+    common: dict[str, Any] = {"maps": False, "controls": False}
+    rows = evaluate(small(), table, labels, **common)
+    whole = evaluate(small(), table, labels, groups=groups, **common)
+    assert rows.scores["raw"]["10-NN"] == 1
+    raw = StandardScaler().fit_transform(table)
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    wanted = cross_val_predict(KNeighborsClassifier(10), raw, labels, groups=groups, cv=folds)
+    assert whole.scores["raw"]["10-NN"] == pytest.approx(
+        balanced_accuracy_score(labels, wanted), abs=0.03
+    )
+    assert whole.scores["raw"]["10-NN"] < 0.75
+    assert whole.estimates["raw"]["10-NN"].half_width > 0.15
+
+
+def test_a_gap_in_a_scored_row_alone_is_the_mean() -> None:
+    table = X[:400, 2:6].astype(float)
+    for row in range(4):  # three of ten rows are scored
+        holed = table.copy()
+        holed[row, 1] = np.nan
+        card = evaluate(small(steps=2), holed, Y[:400], maps=False, controls=False)
+        assert np.isfinite(card.scores["vicreg"]["10-NN"])
+
+
+@pytest.mark.parametrize("as_number", [True, False])
+def test_labels_of_hardly_any_row_are_refused(as_number: bool) -> None:
+    labels = np.full(400, np.nan) if as_number else np.full(400, None)
+    labels[:4] = [0.5, 1.5, 2.5, 3.5] if as_number else ["a", "b", "a", "b"]
+    with pytest.raises(ValueError, match="label must be known of at least 3 of the rows that are"):
+        evaluate(small(steps=2), X[:400], labels, maps=False, controls=False)
+
+
+@pytest.mark.parametrize("seed", [None, np.random.RandomState(0)])
+def test_controls_have_the_models_seed(seed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    fitted = vicreg.fitting.fit_embedder
+
+    def noted(*arguments: Any, seed: int, **others: Any) -> Any:
+        seeds.append(seed)
+        return fitted(*arguments, seed=seed, **others)
+
+    monkeypatch.setattr("vicreg.estimator.fit_embedder", noted)
+    evaluate(small(steps=2, random_state=seed), X[:400], maps=False)
+    assert len(seeds) == 3
+    assert len(set(seeds)) == 1
+
+
+def test_errors_of_a_small_target_are_told_by_their_first_digits() -> None:
+    noise = np.random.default_rng(0).normal(size=len(X))
+    card = evaluate(small(), X, 1e-6 * (X[:, 10] + noise), maps=False, controls=False)
+    assert "0.000" not in card.verdict
+    assert re.search(r"10-NN error \(\d\.\d+e-06 ± \d\.?\d*e-0[678] against", card.verdict)
+    assert "e-06 |" in card.to_markdown()
 
 
 def test_mixed_tables_are_scored_with_their_categories() -> None:

@@ -97,6 +97,19 @@ def test_intervals_are_of_the_paired_difference() -> None:
     assert compare(together, "R²", "raw") == 0
 
 
+@pytest.mark.parametrize("measure", ["leakage", "10-NN error"])
+def test_where_less_is_better_less_is_told_as_better(measure: str) -> None:
+    scores = scores_of(measure, vicreg=0.2, raw=0.5)
+    assert compare(scores, measure, "raw") == 1
+    assert compare(scores_of(measure, vicreg=0.5, raw=0.2), measure, "raw") == -1
+
+
+def test_without_an_interval_no_difference_is_sure() -> None:
+    alone = {name: {"dead dimensions": Estimate(value, np.array([NAN]))}
+             for name, value in (("vicreg", 0.0), ("raw", 4.0))}  # fmt: skip
+    assert compare(alone, "dead dimensions", "raw") == 0
+
+
 def test_a_verdict_on_several_measures_tells_all_of_them() -> None:
     scores: Scores = {
         "vicreg": {"silhouette": sure(0.3), "10-NN": sure(0.8), "linear": sure(0.7)},

@@ -11,11 +11,13 @@ import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from vicreg import __version__
 from vicreg.estimator import VICReg
 from vicreg.fingerprint import fingerprint
+from vicreg.frames import listed
 from vicreg.holdout import check_groups, hold_out, some_of
 from vicreg.maps import MOST_POINTS, check_umap
 from vicreg.metrics import LabelledSplit
@@ -23,7 +25,7 @@ from vicreg.per_row import PerRow
 from vicreg.scorecard import Scorecard
 from vicreg.scores import Judged, cluster_count, score_spaces
 from vicreg.shown_columns import columns_at
-from vicreg.sources import contents, read, take_rows
+from vicreg.sources import column_names, contents, is_annotated, read, take_rows
 from vicreg.spaces import Spaces, native, pca_width
 from vicreg.targets import MOST_CLASSES, Target
 from vicreg.view import View, names_of_rows
@@ -33,12 +35,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from vicreg.sources import Source
+
     Index = NDArray[np.intp]
 
 __all__ = ["evaluate"]
 
 #: Fewer held-out rows than this say little: then all rows are scored, and the card says so.
 FEWEST_TEST_ROWS = 100
+#: Fewer scored rows than this say nothing at all.
+FEWEST_SCORED = 3
+#: Rows of a class that say little of it.
+FEW_OF_CLASS = 3
 #: Rows that are scored, that probes and PCA learn from, and that views are made of, at the most.
 MOST_SCORED = 4000
 MOST_PROBED = 10_000
@@ -167,17 +175,21 @@ def evaluate(
         check_umap()
     clock = _Clock()
     fitted = _is_fitted(model)
-    source = model._read(X, reset=False) if fitted else read(contents(X))
+    table = contents(X)
+    source = model._read(table, reset=False) if fitted else read(table)
     n_rows = source.shape[0]
-    if n_rows < 2:
-        raise ValueError(f"X must have at least two rows to be scored, however: {n_rows}")
+    if n_rows < FEWEST_SCORED:
+        raise ValueError(
+            f"X must have at least {FEWEST_SCORED} rows to be scored, however: {n_rows}"
+        )
     judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
     in_batches = None if batches is None else _batches(batches, n_rows, batch_name)
     told = PerRow.checked(groups, sample_weight, n_rows)
     if told.groups is not None:
         check_groups(told.groups)
     names = names_of_rows(ids, n_rows)
-    columns_at(source, show)
+    columns = _names_of_columns(model if fitted else None, table, source)
+    columns_at(columns, show)
     random = np.random.default_rng(random_state)
     train, scored = hold_out(
         n_rows,
@@ -190,6 +202,10 @@ def evaluate(
     if not enough:
         train = scored = np.arange(n_rows)
     of_fit = told.take(train)
+    # Drawn once: the controls begin with the model's own weights.
+    seed = model.random_state
+    if not isinstance(seed, int | np.integer):
+        seed = int(check_random_state(seed).randint(2**31 - 1))
     beside: dict[str, Any] = {
         name: values
         for name, values in (("groups", of_fit.groups), ("sample_weight", of_fit.weights))
@@ -205,7 +221,8 @@ def evaluate(
         if missed and controls:
             notes.append(f"controls are fitted without the {' and '.join(missed)} of the model")
     else:
-        model = clone(model)._fit(native(take_rows(source, train)), whole=True, **beside)
+        model = clone(model).set_params(random_state=seed)
+        model._fit(native(take_rows(source, train)), whole=True, **beside)
         if not enough:
             notes.append(
                 f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
@@ -214,7 +231,12 @@ def evaluate(
     embedder = model.embedder_
     if judged_by is not None:
         scored = scored[judged_by.known[scored]]
-        notes += _notes_on(judged_by)
+        notes += _notes_on(judged_by, scored)
+        if len(scored) < FEWEST_SCORED:
+            raise ValueError(
+                f"{label_name} must be known of at least {FEWEST_SCORED} of the rows that are "
+                f"scored, however: of {len(scored)}; leave y out, or give more of it"
+            )
 
     # Only rows that are scored, learnt from or looked at go into the spaces.
     width = embedder.table.n_numbers + sum(embedder.table.cardinalities)
@@ -242,6 +264,7 @@ def evaluate(
         at(some_of(scored, MOST_VIEWED, random)),
         lambda: (take_rows(source, train), beside),
         controls=controls,
+        seed_of_fits=seed,
         random_state=random_state,
     )
     clock.lap("spaces and controls")
@@ -252,6 +275,7 @@ def evaluate(
             one.values[used],
             at(learnt[one.known[learnt]]),
             at(scored),
+            None if told.groups is None else told.groups[used],
             enough=enough,
             random_state=random_state,
         )
@@ -264,7 +288,14 @@ def evaluate(
         n_clusters = n_groups
     estimates, clusters = score_spaces(
         spaces,
-        Judged(at(scored), splits[0], splits[1], min(n_clusters, MOST_CLASSES), random_state),
+        Judged(
+            at(scored),
+            splits[0],
+            splits[1],
+            min(n_clusters, MOST_CLASSES),
+            random_state,
+            groups=None if told.groups is None else told.groups[scored],
+        ),
     )
     clock.lap("scores")
     view = None
@@ -281,6 +312,7 @@ def evaluate(
             {name: space[at(shown)] for name, space in spaces.rows.items()},
             np.isin(shown, scored),
             colours=colours,
+            columns=columns,
             label=None if judged_by is None or judged_by.is_number else judged_by.values[shown],
             show=show,
             umap=umap,
@@ -334,6 +366,14 @@ def _is_fitted(model: VICReg) -> bool:
     return True
 
 
+def _names_of_columns(fitted: VICReg | None, table: object, source: Source) -> list[str]:
+    """The columns' names, of genes too; a fitted model has put them into its own order."""
+    names: Any = getattr(fitted, "feature_names_in_", None)
+    if names is None:
+        names = table.var_names if is_annotated(table) else column_names(source)  # type: ignore[attr-defined]
+    return [str(name) for name in names]
+
+
 def _batches(batches: object, n_rows: int, name: str) -> Target:
     """Batches of all rows; a row without one is of a batch of its own kind."""
     found = Target.of(batches, n_rows, name=name, kind="classes", argument="batches")
@@ -341,8 +381,16 @@ def _batches(batches: object, n_rows: int, name: str) -> Target:
     return Target(name, values, np.ones(n_rows, dtype=bool))
 
 
-def _notes_on(target: Target) -> list[str]:
+def _notes_on(target: Target, scored: Index) -> list[str]:
     notes = [target.note] if target.note else []
+    if not target.is_number and target.n_classes <= MOST_CLASSES:
+        names, counts = np.unique(target.values[scored], return_counts=True)
+        few = names[counts < FEW_OF_CLASS]
+        if len(few):
+            notes.append(
+                f"fewer than {FEW_OF_CLASS} rows of {listed(few.tolist())} are scored: by a mean "
+                "over classes they count as much as all others, and no interval knows their luck"
+            )
     if target.n_classes > MOST_CLASSES:
         notes.append(
             f"{target.name} has {target.n_classes} classes: above {MOST_CLASSES} the linear probe "
@@ -360,14 +408,22 @@ def _with_others(scored: Index, n_rows: int, most: int, random: np.random.Genera
 
 
 def _probe_split(
-    values: NDArray[np.generic], learnt: Index, scored: Index, *, enough: bool, random_state: int
+    values: NDArray[np.generic],
+    learnt: Index,
+    scored: Index,
+    groups: NDArray[np.int64] | None,
+    *,
+    enough: bool,
+    random_state: int,
 ) -> LabelledSplit:
     """Learning and scored rows of a probe; crossed over the scored ones where they are all."""
     if len(np.unique(values[learnt])) < 2:
         return LabelledSplit(values, [])
     if enough:
         return LabelledSplit.held_out(values, learnt, scored)
-    split = LabelledSplit.crossed(values[scored], random_state)
+    split = LabelledSplit.crossed(
+        values[scored], random_state, None if groups is None else groups[scored]
+    )
     folds = [] if split is None else [(scored[one], scored[two]) for one, two in split.folds]
     return LabelledSplit(values, folds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,5 +103,6 @@ def _strata(labels: NDArray[np.generic], share: float) -> Index | None:
         others = counts.argmax() if alone.sum() == 1 else len(counts)
         codes = np.where(alone, others, codes)
     n_rows, n_strata = len(codes), len(np.unique(codes))
-    fewest = min(round(share * n_rows), round((1 - share) * n_rows))
+    n_held_out = math.ceil(share * n_rows)  # as scikit-learn rounds
+    fewest = min(n_held_out, n_rows - n_held_out)
     return codes.astype(np.intp) if 1 < n_strata <= fewest else None

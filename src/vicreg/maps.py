@@ -79,9 +79,12 @@ def make_maps(
 
 
 def map_silhouette(points: Matrix, labels: NDArray[np.generic]) -> float:
-    """Silhouette of a map's points by label, over those that are placed, 2,000 at the most."""
-    placed = np.isfinite(points[:, 0])
-    return silhouette(points[placed], labels[placed])
+    """Silhouette of a map's points by label, over those that are placed, 2,000 at the most.
+
+    Points without a label, an empty text, are left out.
+    """
+    counted = np.isfinite(points[:, 0]) & (labels != "")
+    return silhouette(points[counted], labels[counted])
 
 
 def _plane(rows: Matrix, random_state: int) -> Matrix:

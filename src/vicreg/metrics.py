@@ -18,7 +18,12 @@ from sklearn.metrics import (
     pairwise_distances,
     silhouette_score,
 )
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -63,16 +68,35 @@ class LabelledSplit(NamedTuple):
         return cls(labels, [(train, test)])
 
     @classmethod
-    def crossed(cls, labels: Labels, random_state: int) -> LabelledSplit | None:
-        """Up to five folds, stratified by class; None if a class has a single row."""
-        if labels.dtype.kind == "f":
-            plain = KFold(min(5, len(labels)), shuffle=True, random_state=random_state)
-            return cls(labels, list(plain.split(labels)))
-        smallest = int(np.unique(labels, return_counts=True)[1].min())
-        if smallest < 2:
+    def crossed(
+        cls, labels: Labels, random_state: int, groups: NDArray[np.int64] | None = None
+    ) -> LabelledSplit | None:
+        """Up to five folds, stratified by class; no group is both learnt from and scored.
+
+        None if some fold would leave a single class to learn from. A class of one row is scored
+        like all others: nothing can have learnt it.
+        """
+        numbers = labels.dtype.kind == "f"
+        counts = np.unique(labels if groups is None else groups, return_counts=True)[1]
+        if numbers or groups is not None:
+            count = min(5, len(labels) if groups is None else len(counts))
+        else:
+            several = counts[counts > 1]
+            count = min(5, int(several.min())) if len(several) else 0
+        if count < 2:
             return None
-        folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=random_state)
-        return cls(labels, list(folds.split(np.zeros(len(labels)), labels)))
+        shuffled = {"n_splits": count, "shuffle": True, "random_state": random_state}
+        if numbers:
+            folds = KFold(**shuffled) if groups is None else GroupKFold(**shuffled)
+        else:
+            folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(**shuffled)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class of fewer rows than folds
+            found = list(folds.split(np.zeros(len(labels)), labels, groups))
+        found = [(train, test) for train, test in found if len(test)]
+        if any(len(np.unique(labels[train])) < 2 for train, _ in found):
+            return None
+        return cls(labels, found)
 
 
 def silhouette(embedding: Matrix, labels: Labels, *, random_state: int = 0) -> float:

@@ -21,6 +21,9 @@ __all__ = ["Moments"]
 
 #: Numbers below are too small to be squared, and beyond too large.
 SMALL, LARGE = 1e-150, 1e150
+#: Steps of float64 that a column's numbers differ by where they are the same but for rounding, if
+#: they are no whole numbers, whose differences are exact.
+ROUNDING = 10
 
 
 @dataclass
@@ -111,6 +114,10 @@ class Moments:
         if abs(largest) > LARGE:
             raise ValueError(too_large(name, f", which holds {largest:g}"))
         least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
+        if kind == "number" and not (self.low[0].is_integer() and self.high[0].is_integer()):
+            least = (
+                ROUNDING * float(np.finfo(np.float64).eps) * abs(largest)
+            )  # as sums of shares do
         varying = (self.high - self.low > least).tolist()
         kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
         if "score" in names and "value" in kept:

@@ -133,7 +133,7 @@ def _group_key(value: object) -> tuple[str, str]:
 
 
 def checked_weights(weights: object, n_rows: int) -> NDArray[np.float64]:
-    """Weights as float64 (rows,).
+    """Weights as float64 (rows,), the largest 1: only their proportions count.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def checked_weights(weights: object, n_rows: int) -> NDArray[np.float64]:
     --------
     >>> from vicreg.per_row import checked_weights
     >>> checked_weights([1, 0, 2], 3)
-    array([1., 0., 2.])
+    array([0.5, 0. , 1. ])
     """
     given = _one_per_row("sample_weight", weights, n_rows)
     try:
@@ -161,6 +161,8 @@ def checked_weights(weights: object, n_rows: int) -> NDArray[np.float64]:
             "sample_weight must be finite and not negative, "
             f"however: {values[row]:g} in row {row}. Give rows that should not count the weight 0"
         )
+    if values.any():
+        values = values / values.max()  # squares of very large or small ones would be no numbers
     n_positive = int((values > 0).sum())
     if n_positive < 2:
         raise ValueError(

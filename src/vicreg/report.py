@@ -12,7 +12,7 @@ import numpy as np
 from vicreg import __version__
 from vicreg.packing import pack_view, safe_json
 from vicreg.scores import MEASURES
-from vicreg.verdict import compare
+from vicreg.verdict import compare, figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,7 +229,7 @@ def _cell(card: Card, method: str, measure: str, low: float, high: float) -> dic
             mark, sign, words = MARKS[found]
     whole = measure == "dead dimensions"
     told: dict[str, Any] = {
-        "value": f"{estimate.value:.0f}" if whole else f"{estimate.value:.3f}",
+        "value": f"{estimate.value:.0f}" if whole else figure(estimate.value),
         "half": "",
         "mark": mark,
         "sign": sign,
@@ -237,7 +237,7 @@ def _cell(card: Card, method: str, measure: str, low: float, high: float) -> dic
         "whisker": None,
     }
     if np.isfinite(estimate.half_width) and not whole:
-        told["half"] = f"± {estimate.half_width:.3f}"
+        told["half"] = f"± {figure(estimate.half_width)}"
         if high > low:
             ends = (estimate.interval[0], estimate.value, estimate.interval[1])
             told["whisker"] = [

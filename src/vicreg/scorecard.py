@@ -12,7 +12,7 @@ import numpy as np
 from vicreg.places import fresh_file
 from vicreg.report import render_report
 from vicreg.scores import MEASURES
-from vicreg.verdict import advise, verdict_of
+from vicreg.verdict import advise, figure, verdict_of
 
 if TYPE_CHECKING:
     from vicreg.estimator import VICReg
@@ -235,7 +235,7 @@ class Scorecard:
 
 def told(value: float | None) -> str:
     """A score for a table's cell, empty where there is none."""
-    return "" if value is None or not np.isfinite(value) else f"{value:.3f}"
+    return "" if value is None or not np.isfinite(value) else figure(value)
 
 
 def _without_nan(value: Any) -> Any:

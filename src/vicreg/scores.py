@@ -101,18 +101,21 @@ class Judged:
     target : LabelledSplit or None
         Labels of all rows, and which rows probes learn from and are scored on; their folds are
         empty where no probe can be fitted.
-    groups : LabelledSplit or None
+    batches : LabelledSplit or None
         The same for the batch.
     n_clusters : int
         Of k-means.
     random_state : int
+    groups : ndarray of int, optional
+        Which of the scored rows belong together, and are resampled together.
     """
 
     scored: Index
     target: LabelledSplit | None
-    groups: LabelledSplit | None
+    batches: LabelledSplit | None
     n_clusters: int
     random_state: int
+    groups: NDArray[np.int64] | None = None
 
 
 def score_spaces(spaces: Spaces, judged: Judged) -> tuple[Scores, dict[str, Index]]:
@@ -122,9 +125,10 @@ def score_spaces(spaces: Spaces, judged: Judged) -> tuple[Scores, dict[str, Inde
     codes = None
     if names is not None and names.dtype.kind != "f":
         codes = np.unique(names, return_inverse=True)[1]
-    rows = Resampling(len(scored), random, codes)
+    rows = Resampling(len(scored), random, codes, judged.groups)
     near = np.sort(random.permutation(len(scored))[:MOST_NEAR])
-    near_rows = Resampling(len(near), random)
+    of_near = None if judged.groups is None else judged.groups[near]
+    near_rows = Resampling(len(near), random, groups=of_near)
     enough = len(near) > 2 * NEIGHBOURS + 1
     raw = spaces.rows["raw"][scored][near]
     raw_near = neighbour_lists(raw, NEIGHBOURS) if enough else None
@@ -142,8 +146,8 @@ def score_spaces(spaces: Spaces, judged: Judged) -> tuple[Scores, dict[str, Inde
             else:
                 measured |= _by_number(space, judged.target, scored, rows)
         measured["silhouette of clusters"] = _silhouette(own, clusters[method], rows)
-        if judged.groups is not None and judged.groups.folds:
-            measured["leakage"] = _accuracy(space, judged.groups, scored, rows, linear_predictions)
+        if judged.batches is not None and judged.batches.folds:
+            measured["leakage"] = _accuracy(space, judged.batches, scored, rows, linear_predictions)
         measured["effective rank"] = rows.without_tenths(effective_rank, own)
         measured["α-ReQ"] = rows.without_tenths(alpha_req, own)
         measured["even spread"] = rows.without_tenths(_even_spread, own)

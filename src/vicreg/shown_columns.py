@@ -48,15 +48,14 @@ def shown_column(source: Source, position: int, index: Index | None = None) -> S
     return ShownColumn(str(name), np.asarray(values, dtype=np.float64), is_date=kind == "datetime")
 
 
-def columns_at(source: Source, names: Sequence[str]) -> list[int]:
-    """Positions of columns by name.
+def columns_at(known: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Positions of columns by name, among all names of a table.
 
     Raises
     ------
     ValueError
         If the table has no such column.
     """
-    known = [str(name) for name in column_names(source)]
     for name in names:
         if name not in known:
             raise ValueError(f"show must name columns of the table, however: {name!r} is none")

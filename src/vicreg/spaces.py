@@ -60,6 +60,7 @@ class Spaces:
         fitted_on: Callable[[], tuple[Source, dict[str, Any]]],
         *,
         controls: bool,
+        seed_of_fits: int,
         random_state: int,
     ) -> Spaces:
         """Every space of a model's table.
@@ -80,7 +81,10 @@ class Spaces:
             Gives the rows that controls are fitted on, and what a fit is told beside them.
         controls : bool
             Whether to fit the untrained and the shuffled encoder.
+        seed_of_fits : int
+            Of both: that of the model, where it is known.
         random_state : int
+            Of all else.
         """
         found = cls()
         part = take_rows(source, shown)
@@ -95,7 +99,8 @@ class Spaces:
         found.rows["raw"] = raw
         found.views["raw"] = np.stack(raw_copies, axis=1)
         if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
-            found.rows["raw unscaled"] = table.raw(part)
+            unscaled = table.raw(part)  # a gap here, where the fitted rows had none, is the mean
+            found.rows["raw unscaled"] = np.where(np.isnan(unscaled), table.mean, unscaled)
         width = pca_width(model.embedder_.config.n_components, len(train), raw.shape[1])
         components = PCA(width, random_state=random_state).fit(raw[train])
         found.rows["pca"] = components.transform(raw)
@@ -103,12 +108,13 @@ class Spaces:
         if controls:
             training_rows, beside = fitted_on()
             # The same seed: the same weights at initialisation.
-            untrained = clone(model)._fit(
+            fresh = clone(model).set_params(random_state=seed_of_fits)
+            untrained = clone(fresh)._fit(
                 native(training_rows), untrained=True, whole=True, **beside
             )
             random = np.random.default_rng(random_state)
             mixed = native(shuffle_columns(training_rows, random))
-            shuffled = clone(model)._fit(mixed, whole=True, **beside)
+            shuffled = clone(fresh)._fit(mixed, whole=True, **beside)
             for name, control in (("untrained", untrained), ("shuffled", shuffled)):
                 found.rows[name] = control.embedder_.embed(part)
                 own = control.embedder_.table

@@ -48,12 +48,14 @@ class _Places(NamedTuple):
     """Where encoded numbers stand, and what they are made of.
 
     Of the table's numbers: their ``positions`` in it, the places of their ``values`` and of their
-    normal scores (``scored``); of those with missing values, places of the flag (``flags``) and of
-    the value (``flagged``). ``others`` are columns of other kinds, each with its first place.
+    normal scores (``scored``), which those that are ``ranked`` have; of those with missing values,
+    places of the flag (``flags``) and of the value (``flagged``). ``others`` are columns of other
+    kinds, each with its first place.
     """
 
     positions: list[int]
     values: list[int]
+    ranked: list[int]
     scored: list[int]
     flags: list[int]
     flagged: list[int]
@@ -201,8 +203,8 @@ class TableEncoder:
                 columns.append(kept)
         encoder = cls(columns, dropped, np.array(mean), np.array(scale), smooth_clip=smooth_clip)
         if draft.scores is not None:
-            kept_names = {column.position for column in columns}
-            scored = [c.position in kept_names for c in draft.columns if c.kind == "number"]
+            has_score = {column.position for column in columns if "score" in column.parts}
+            scored = [c.position in has_score for c in draft.columns if c.kind == "number"]
             encoder.scores = NormalScores(draft.scores.points[scored])
         encoder.remarks = [
             on_odd_text(source, position, names[position])
@@ -447,7 +449,7 @@ class TableEncoder:
         raw[:, places.flags] = np.isnan(raw[:, places.flagged])
         if places.scored:
             assert self.scores is not None
-            raw[:, places.scored] = self.scores(numbers)
+            raw[:, places.scored] = self.scores(numbers[:, places.ranked])
         for place, column in places.others:
             parts = parts_of(source, column.position, names[column.position], column.kind)
             parts["missing"] = np.isnan(next(iter(parts.values()))).astype(np.float64)
@@ -458,13 +460,16 @@ class TableEncoder:
     @cached_property
     def _places(self) -> _Places:
         # Once for all blocks: those of a wide array have few rows, and every column counts.
-        places = _Places([], [], [], [], [], [], sum(len(column.parts) for column in self.columns))
+        places = _Places(
+            [], [], [], [], [], [], [], sum(len(column.parts) for column in self.columns)
+        )
         place = 0
         for column in self.columns:
             if column.kind == "number":
                 places.values.append(place)
                 places.positions.append(column.position)
                 if "score" in column.parts:
+                    places.ranked.append(len(places.positions) - 1)
                     places.scored.append(place + column.parts.index("score"))
                 if "missing" in column.parts:
                     places.flags.append(place + column.parts.index("missing"))

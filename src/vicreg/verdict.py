@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vicreg.scores import MEASURES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vicreg.intervals import Estimate
     from vicreg.scores import Scores
 
-__all__ = ["Advice", "Verdict", "advise", "verdict_of"]
+__all__ = ["Advice", "Verdict", "advise", "figure", "verdict_of"]
 
 #: Differences below this are no difference, however sure.
 TIE = 0.005
+#: Numbers below this, errors of a target on a small scale, are told by their first digits.
+SMALL = 0.005
 #: What decides, in the order in which it is told; an embedding may be judged by one family only.
 DECISIVE = (
     ("silhouette", "10-NN", "linear"),
@@ -101,11 +105,11 @@ def compare(scores: Scores, measure: str, rival: str) -> int | None:
         return None
     difference = own.minus(other)
     low, high = difference.interval
-    is_error = measure == "10-NN error"
-    least = TIE * abs(other.value) if is_error else TIE
-    if abs(difference.value) < least or low <= 0 <= high:
+    least = TIE * abs(other.value) if measure == "10-NN error" else TIE
+    is_sure = low > 0 or high < 0  # without an interval nothing is
+    if abs(difference.value) < least or not is_sure:
         return 0
-    return int(np.sign(difference.value)) * (-1 if is_error else 1)
+    return int(np.sign(difference.value)) * (-1 if MEASURES[measure].better < 0 else 1)
 
 
 def advise(
@@ -263,12 +267,24 @@ def _sentence(subject: str, than: str, phrases: Sequence[str]) -> str:
 
 def _told(estimate: Estimate) -> str:
     value, half = estimate.value, estimate.half_width
-    if not np.isfinite(half):
-        return f"{value:.3g}"
+    if not np.isfinite(half) or 0 < max(abs(value), half) < SMALL:
+        return f"{value:.3g} ± {half:.2g}" if np.isfinite(half) else f"{value:.3g}"
     # As many decimals as the interval has two significant digits of, three for shares.
     is_share = half == 0 or (abs(value) < 10 and half < 10)
     decimals = 3 if is_share else max(0, 1 - int(np.floor(np.log10(half))))
     return f"{value:.{decimals}f} ± {half:.{decimals}f}"
+
+
+def figure(value: float) -> str:
+    """A score as text: three decimals, or the first digits where these would be zeros.
+
+    Examples
+    --------
+    >>> from vicreg.verdict import figure
+    >>> figure(0.98765), figure(0.0), figure(1.2345e-6)
+    ('0.988', '0.000', '1.23e-06')
+    """
+    return f"{value:.3g}" if 0 < abs(value) < SMALL else f"{value:.3f}"
 
 
 def _joined(items: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,6 +93,7 @@ class View:
         scored: NDArray[np.bool_],
         *,
         colours: dict[str, Labels],
+        columns: Sequence[str],
         label: Labels | None = None,
         show: Sequence[str] = (),
         umap: bool = False,
@@ -115,6 +116,8 @@ class View:
             Rows that t-SNE and UMAP should place before others.
         colours : dict
             Name to text or numbers (n,).
+        columns : sequence of str
+            What the table's columns are called, which an array of genes does not know.
         label : ndarray of str, shape (n,), optional
             For the confusion of neighbours; empty where there is none.
         show : sequence of str
@@ -131,12 +134,15 @@ class View:
             )
         encoded = embedder.table.transform(source, rows)
         view.importance = column_importance(embedder, encoded, random_state=random_state)
-        view.columns = _columns(source, rows, show, view.importance)
+        view.columns = _columns(source, rows, columns_at(columns, show), view.importance)
         if source.shape[1] > len(view.columns):
             view.notes.append(
                 f"hover and colour have {len(view.columns)} of the table's {source.shape[1]} "
                 "columns: those asked for, and those that move the embedding most"
             )
+        called = dict(zip(map(str, column_names(source)), columns, strict=True))
+        view.importance = [replace(one, name=called[one.name]) for one in view.importance]
+        view.columns = [replace(one, name=called[one.name]) for one in view.columns]
         for name, space in pictured.items():
             view.spectra[name], view.deviations[name] = _spectrum(space)
         if len(rows) < 5:
@@ -182,10 +188,10 @@ def names_of_rows(ids: object, n_rows: int) -> list[str]:
 
 
 def _columns(
-    source: Source, rows: Index, show: Sequence[str], importance: list[Importance]
+    source: Source, rows: Index, show: Sequence[int], importance: list[Importance]
 ) -> list[ShownColumn]:
     named = {str(name): place for place, name in enumerate(column_names(source))}
-    wanted = columns_at(source, show)
+    wanted = list(show)
     wanted += [named[one.name] for one in importance if named[one.name] not in wanted]
     if not importance:
         wanted += [place for place in range(source.shape[1]) if place not in wanted]
