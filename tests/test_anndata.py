@@ -474,3 +474,18 @@ def test_a_column_of_cells_may_have_the_name_that_their_names_would_get(tmp_path
     on_the_command_line(tmp_path, "fit", "@cells.h5ad", "--out", "@m", *FIT)
     on_the_command_line(tmp_path, "embed", "@m", "@cells.h5ad", "--out", "@Z.csv")
     assert pd.read_csv(tmp_path / "Z.csv")["row"].tolist() == list(range(120))
+
+
+@pytest.mark.parametrize("is_fitted", [True, False])
+def test_a_card_calls_genes_by_their_names(is_fitted: bool) -> None:
+    data = annotated()
+    genes = [str(name) for name in data.var_names]
+    model = VICReg(steps=5, n_components=8, hidden=(8,), projector=(8,), random_state=0)
+    if is_fitted:
+        model.fit(data[:, ::-1].copy())
+    card = evaluate(model, data, data.obs["kind"], controls=False, show=genes[3:4])
+    assert card.view is not None
+    assert card.view.columns[0].name == genes[3]
+    wanted = np.asarray(data.X[:, 3].todense()).ravel()[card.view.rows]
+    assert np.array_equal(np.asarray(card.view.columns[0].values, dtype=float), wanted)
+    assert {one.name for one in card.view.importance} <= set(genes)

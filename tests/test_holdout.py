@@ -53,3 +53,9 @@ def test_some_rows_are_drawn_from_all_of_them() -> None:
     found = some_of(np.arange(1000), 100, np.random.default_rng(0))
     assert np.array_equal(found, np.unique(found))
     assert 350 < found.mean() < 650
+
+
+def test_as_many_training_rows_as_classes_are_enough_and_fewer_are_not_stratified() -> None:
+    for n_rows in (99, 100, 101):
+        train, test = hold_out(n_rows, 0.9, 0, labels=np.arange(n_rows) % 10)
+        assert len(train) + len(test) == n_rows

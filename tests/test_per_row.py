@@ -278,3 +278,13 @@ def test_typical_rows_are_drawn_by_weight() -> None:
     assert counts.max() <= 2000
     equal = torch.full((50,), 0.3)
     assert typical_rows(equal, torch.Generator().manual_seed(0)).tolist() == list(range(50))
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200, 1e305])
+def test_only_the_proportions_of_weights_count(unit: float) -> None:
+    X = np.random.default_rng(0).normal(size=(120, 4))
+    weights = 1.0 + np.arange(120) % 3
+    embedded = [
+        VICReg(**SMALL).fit(X, sample_weight=one).transform(X) for one in (weights, unit * weights)
+    ]
+    np.testing.assert_allclose(embedded[1], embedded[0], rtol=1e-3, atol=1e-3)

@@ -209,3 +209,13 @@ def test_a_table_of_a_few_rows_has_a_page(rows: int) -> None:
     page = evaluate(model, X, controls=False).to_html()
     assert ("too few rows for maps" in page) == (rows == 4)
     assert f"{rows} rows" in page
+
+
+def test_whole_numbers_keep_every_digit() -> None:
+    days = np.array([20200107.0, 20200109.0, np.nan])
+    shares = np.array([0.5, 1e9, 1.0])
+    view = View(np.arange(3), ["a", "b", "c"], {"day": days, "share": shares})
+    day, share = pack_view(view, None, 10**6)["colours"]
+    assert np.array_equal(array(day["values"], "<f8"), days, equal_nan=True)
+    assert np.array_equal(array(share["values"], "<f4"), shares.astype(np.float32))
+    assert (day["wide"], share["wide"]) == (True, False)

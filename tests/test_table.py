@@ -561,3 +561,26 @@ def test_one_hot_codes_of_a_wide_category_take_the_memory_of_their_rows() -> Non
     assert one_hot.shape == (5, 3001)
     np.testing.assert_array_equal(one_hot.argmax(axis=1), rows.codes[:, 0])
     assert (one_hot.sum(axis=1) == 1).all()
+
+
+def test_normal_scores_are_of_columns_that_vary_alone() -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 3))
+    X[:, 1] = np.where(random.random(200) < 0.5, 1.0, np.nan)  # one value, or none
+    X[::7, 2] = np.nan
+    encoder = TableEncoder.fit(X, normal_scores=True)
+    assert [column.parts for column in encoder.columns] == [
+        ("value", "score"), ("value", "missing"), ("value", "score", "missing"),
+    ]  # fmt: skip
+    alone = TableEncoder.fit(X[:, [0, 2]], normal_scores=True).transform(X[:, [0, 2]]).numbers
+    together = encoder.transform(X).numbers
+    torch.testing.assert_close(together[:, [0, 1, 4, 5, 6]], alone, rtol=0, atol=0)
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_dropped() -> None:
+    random = np.random.default_rng(0)
+    sums = random.dirichlet(np.ones(7), 300).sum(axis=1)
+    assert len(set(sums)) > 1
+    steps = 2.0**52 + np.arange(300) % 2  # whole numbers, whose differences are exact
+    X = np.column_stack((random.normal(size=300), sums, steps, 1e9 + 1e-3 * random.random(300)))
+    assert list(TableEncoder.fit(X).dropped) == ["x1"]

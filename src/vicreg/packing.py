@@ -97,13 +97,16 @@ def _column(column: ShownColumn) -> dict[str, Any]:
         texts = np.array(["" if text is None else text for text in column.values], dtype=object)
         return _colour(column.name, texts.astype(str))
     if column.is_date:  # of seconds since 1970, 32 bits hold no more than every second minute
-        return _number(column.name, column.values, "<f8") | {"date": True}
+        return _number(column.name, column.values, wide=True) | {"date": True}
     return _colour(column.name, column.values)
 
 
-def _colour(name: str, values: NDArray[np.generic]) -> dict[str, Any]:
+def _colour(name: str, values: NDArray[Any]) -> dict[str, Any]:
     if values.dtype.kind == "f":
-        return _number(name, values, "<f4")
+        # Whole numbers may be names, of which no digit must change.
+        known = values[np.isfinite(values)]
+        whole = bool((known == np.rint(known)).all() and (np.abs(known) > 2**24).any())
+        return _number(name, values, wide=whole)
     names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) > MOST_TEXTS:
         kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_TEXTS - 1])
@@ -118,8 +121,9 @@ def _colour(name: str, values: NDArray[np.generic]) -> dict[str, Any]:
     }
 
 
-def _number(name: str, values: NDArray[np.generic], dtype: str) -> dict[str, Any]:
-    return {"name": _cut(name), "kind": "number", "values": _base64(values.astype(dtype))}
+def _number(name: str, values: NDArray[Any], *, wide: bool) -> dict[str, Any]:
+    packed = _base64(values.astype("<f8" if wide else "<f4"))
+    return {"name": _cut(name), "kind": "number", "wide": wide, "values": packed}
 
 
 def _base64(values: NDArray[Any]) -> str:

@@ -56,8 +56,8 @@ function figure(value) {
   if (value === null || !Number.isFinite(value)) return "missing";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e7) return String(value);
-  return size >= 1e6 || size < 1e-3 ? value.toExponential(3) : String(Number(value.toPrecision(5)));
+  if (Number.isInteger(value) && size < 1e15) return String(value);
+  return size >= 1e6 || size < 1e-3 ? value.toExponential(3) : String(Number(value.toPrecision(6)));
 }
 
 // A column, label or cluster that rows can be coloured by: classes by code, or numbers.
@@ -65,16 +65,19 @@ class Colour {
   constructor(told) {
     Object.assign(this, told);
     this.isNumber = told.kind === "number";
-    // Seconds since 1970 need 64 bits.
-    if (this.isNumber) this.values = new (told.date ? Float64Array : Float32Array)(bytesOf(told.values));
+    if (this.isNumber) this.values = new (told.wide ? Float64Array : Float32Array)(bytesOf(told.values));
     else this.codes = new Uint16Array(bytesOf(told.codes));
   }
 
   text(row) {
     if (!this.isNumber) return this.names[this.codes[row]];
-    const value = this.values[row];
-    if (!Number.isFinite(value)) return "missing";
-    return this.date ? new Date(value * 1000).toISOString().slice(0, 16).replace("T", " ") : figure(value);
+    return this.told(this.values[row], 16);
+  }
+
+  // A number or, of so many letters, a moment.
+  told(value, letters = 10) {
+    if (!this.date || !Number.isFinite(value)) return figure(value);
+    return new Date(value * 1000).toISOString().slice(0, letters).replace("T", " ");
   }
 
   // Codes to draw by: classes by frequency, then "others"; numbers in steps; -1 for missing.

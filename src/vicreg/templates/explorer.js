@@ -127,7 +127,7 @@ class Explorer {
     if (this.colour.isNumber) {
       const id = `ramp-${this.number}`;
       const stops = Array.from({ length: 9 }, (_, i) => drawn("stop", { offset: i / 8, "stop-color": rampColour(i / 8) }));
-      const text = (value) => (this.colour.date ? new Date(value * 1000).toISOString().slice(0, 10) : figure(value));
+      const text = (value) => this.colour.told(value);
       this.legend.replaceChildren(element("li", { class: "scale" }, text(steps.low),
         drawn("svg", { class: "ramp", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
           drawn("defs", {}, drawn("linearGradient", { id }, ...stops)),
@@ -250,8 +250,8 @@ class Explorer {
     } else {
       const values = rows.map((row) => this.colour.values[row]).filter(Number.isFinite).sort((a, b) => a - b);
       const middle = values[Math.floor(values.length / 2)];
-      parts.push(element("p", { class: "small" }, `${this.colour.name}: median ${figure(middle ?? NaN)}, ` +
-        `scale from ${figure(steps.low)} to ${figure(steps.high)}`));
+      parts.push(element("p", { class: "small" }, `${this.colour.name}: median ${this.colour.told(middle ?? NaN)}, ` +
+        `scale from ${this.colour.told(steps.low)} to ${this.colour.told(steps.high)}`));
     }
     const ids = element("textarea", { readonly: "", "aria-label": "Ids of the selected rows", rows: "3" });
     ids.value = rows.map((row) => told.ids[row]).join("\n");
