@@ -117,6 +117,17 @@ def test_the_networks_loss_is_that_of_each_row_against_itself_in_the_other_table
     assert float(vicreg_loss(z1, z2).invariance) > 0
 
 
+def test_a_pair_has_no_details_and_says_so_if_they_were_asked_for() -> None:
+    random = np.random.default_rng(0)
+    X, X2 = random.normal(size=(60, 4)), random.normal(size=(60, 3))
+    plain: dict[str, Any] = {"n_components": 32, "hidden": (8,), "projector": (8,), "steps": 2}
+    told = "detail_share is 0: of a pair of tables all components are learnt"
+    asked = VICReg(**plain, detail_share=0.5).fit(X, X_paired=X2)
+    assert told in asked.notes_
+    assert asked.embedder_.config.n_details == 0
+    assert told not in VICReg(**plain).fit(X, X_paired=X2).notes_
+
+
 def test_views_of_a_row_are_that_row_in_both_tables() -> None:
     rows = PairedRows.of(*(TableEncoder.fit(x).transform(x) for x in pair(50)[:2]))
     layouts = [TableEncoder.fit(x).layout for x in pair(50)[:2]]

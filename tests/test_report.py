@@ -215,7 +215,9 @@ def test_whole_numbers_keep_every_digit() -> None:
     days = np.array([20200107.0, 20200109.0, np.nan])
     shares = np.array([0.5, 1e9, 1.0])
     view = View(np.arange(3), ["a", "b", "c"], {"day": days, "share": shares})
-    day, share = pack_view(view, None, 10**6)["colours"]
+    view.colours["cluster of the embedding"] = np.array(["", "cluster 1", ""])
+    day, share, clusters = pack_view(view, None, 10**6)["colours"]
+    assert clusters["none"] == "not scored"  # of the others it is missing
     assert np.array_equal(array(day["values"], "<f8"), days, equal_nan=True)
     assert np.array_equal(array(share["values"], "<f4"), shares.astype(np.float32))
     assert (day["wide"], share["wide"]) == (True, False)

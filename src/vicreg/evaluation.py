@@ -28,7 +28,7 @@ from vicreg.shown_columns import columns_at
 from vicreg.sources import column_names, contents, is_annotated, read, take_rows
 from vicreg.spaces import Spaces, native, pca_width
 from vicreg.targets import MOST_CLASSES, Target
-from vicreg.view import View, names_of_rows
+from vicreg.view import CLUSTERS, View, names_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,8 +202,8 @@ def evaluate(
     if not enough:
         train = scored = np.arange(n_rows)
     of_fit = told.take(train)
-    # Drawn once: the controls begin with the model's own weights.
-    seed = model.random_state
+    # Drawn once: the controls begin with the model's own weights. A generator's copy draws.
+    seed = clone(model).random_state
     if not isinstance(seed, int | np.integer):
         seed = int(check_random_state(seed).randint(2**31 - 1))
     beside: dict[str, Any] = {
@@ -301,7 +301,7 @@ def evaluate(
     view = None
     if maps:
         colours = _colours(judged_by, in_batches, shown)
-        colours["cluster of the embedding"] = _clusters_of(shown, scored, clusters["vicreg"])
+        colours[CLUSTERS] = _clusters_of(shown, scored, clusters["vicreg"])
         if not fitted and enough:
             colours["use of the row"] = np.where(np.isin(shown, train), "fitted", "held out")
         view = View.of(

@@ -1,4 +1,7 @@
-"""What a page carries of a view: coordinates of 16 bits, numbers of 32 (dates 64), text once."""
+"""What a page carries of a view: coordinates of 16 bits, numbers of 32, text once.
+
+Dates, and whole numbers that 32 bits would change, have 64.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from vicreg.view import CLUSTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +54,10 @@ def pack_view(view: View, labels: NDArray[np.generic] | None, most_bytes: int) -
         "ids": [_cut(name) for name in view.ids],
         "spaces": spaces,
         "kinds": list(next(iter(view.maps.values()), {})),
-        "colours": [_colour(name, values) for name, values in view.colours.items()],
+        "colours": [
+            _colour(name, values) | ({"none": "not scored"} if name == CLUSTERS else {})
+            for name, values in view.colours.items()
+        ],
         "spectra": view.spectra,
         "deviations": view.deviations,
     }

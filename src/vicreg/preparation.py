@@ -144,6 +144,8 @@ def prepare(
     chosen = auto_values(config, told, layout, tables, seed)
     if config.n_neighbourhood and chosen.get("neighbourhood_scale") == 0:
         notes.append(NO_NEIGHBOURHOODS)
+    if second is not None and config.detail_share not in ("auto", 0.0):
+        notes.append("detail_share is 0: of a pair of tables all components are learnt")
     config = replace(config, **chosen)
     if config.block_share:
         layout = with_companions(layout, told, table.cardinalities, seed)

@@ -13,6 +13,7 @@ from vicreg import __version__
 from vicreg.packing import pack_view, safe_json
 from vicreg.scores import MEASURES
 from vicreg.verdict import compare, figure
+from vicreg.view import CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +170,7 @@ def _prepared(card: Card, room: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if view is None:
         return context, packed
     name = card.label_name
-    labels = view.colours.get(name or "cluster of the embedding")
+    labels = view.colours.get(name or CLUSTERS)
     packed |= pack_view(view, None if labels is None or labels.dtype.kind == "f" else labels, room)
     if packed["left_out"]:
         context["notes"] = [

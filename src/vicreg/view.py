@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     Labels = NDArray[np.generic]
     Index = NDArray[np.intp]
 
-__all__ = ["Confusion", "View", "names_of_rows"]
+__all__ = ["CLUSTERS", "Confusion", "View", "names_of_rows"]
+
+#: The colour of the embedding's own clusters, which only scored rows have.
+CLUSTERS = "cluster of the embedding"
 
 NEIGHBOURS = 10
 #: Columns of the table that a page carries, and labels of a confusion table.

@@ -69,7 +69,13 @@ class Colour {
     else this.codes = new Uint16Array(bytesOf(told.codes));
   }
 
+  // Whether a row has a class, or a number.
+  has(row) {
+    return this.isNumber ? Number.isFinite(this.values[row]) : this.names[this.codes[row]] !== "";
+  }
+
   text(row) {
+    if (!this.has(row)) return this.none || "missing";
     if (!this.isNumber) return this.names[this.codes[row]];
     return this.told(this.values[row], 16);
   }

@@ -225,8 +225,8 @@ class Explorer {
   }
 
   tipLines(row) {
-    const lines = [this.nameOf(row), `${this.colour.name}: ${this.colour.text(row) || "missing"}`];
-    for (const one of this.colours.filter((c) => c !== this.colour).slice(0, 6)) lines.push(`${one.name}: ${one.text(row) || "missing"}`);
+    const lines = [this.nameOf(row), `${this.colour.name}: ${this.colour.text(row)}`];
+    for (const one of this.colours.filter((c) => c !== this.colour).slice(0, 6)) lines.push(`${one.name}: ${one.text(row)}`);
     return lines.map((line) => (line.length > 70 ? `${line.slice(0, 69)}…` : line));
   }
 
@@ -246,7 +246,7 @@ class Explorer {
       for (const row of rows) counts.set(this.colour.text(row), (counts.get(this.colour.text(row)) || 0) + 1);
       const most = [...counts.entries()].sort((a, b) => b[1] - a[1]).slice(0, 6);
       parts.push(element("p", { class: "small" }, `${this.colour.name}: ` +
-        most.map(([name, count]) => `${name || "missing"} ${Math.round((100 * count) / rows.length)} %`).join(", ")));
+        most.map(([name, count]) => `${name} ${Math.round((100 * count) / rows.length)} %`).join(", ")));
     } else {
       const values = rows.map((row) => this.colour.values[row]).filter(Number.isFinite).sort((a, b) => a - b);
       const middle = values[Math.floor(values.length / 2)];
@@ -267,10 +267,10 @@ class Explorer {
       return;
     }
     const list = element("dl", { class: "row" });
-    for (const one of this.colours) list.append(element("dt", {}, one.name), element("dd", {}, one.text(row) || "missing"));
+    for (const one of this.colours) list.append(element("dt", {}, one.name), element("dd", {}, one.text(row)));
     const lists = this.told.spaces.map((space) => {
       const near = [...this.nearest(space, row)];
-      const same = this.colour.isNumber ? "" : `, ${near.filter((one) => this.colour.text(one) === this.colour.text(row)).length} with its ${this.colour.name}`;
+      const same = this.colour.isNumber || !this.colour.has(row) ? "" : `, ${near.filter((one) => this.colour.text(one) === this.colour.text(row)).length} with its ${this.colour.name}`;
       return element("div", {}, element("h4", {}, space.name),
         element("p", { class: "small soft" }, `${near.length} nearest${same}`),
         element("ol", {}, ...near.map((one) => element("li", {},
