@@ -146,7 +146,7 @@ def test_groups_and_weights_reach_every_fit(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(np.unique(own)) < 30  # some are held out
         assert (np.bincount(own)[np.unique(own)] >= 4).all()  # whole ones
         assert len(weight) == len(own)
-        assert set(weight) == {1.0, 2.0}
+        assert set(weight) == {0.5, 1.0}
     assert found.best_estimator_.fitted_with_ == ["groups", "sample_weight"]
 
 
