@@ -29,6 +29,7 @@ import vicreg.step
 from vicreg import Scorecard, VICReg, evaluate, load
 from vicreg.evaluation import PERHAPS_SEEN, REFIT, SEEN
 from vicreg.intervals import Estimate
+from vicreg.metrics import LabelledSplit
 from vicreg.scores import cluster_count
 
 X, Y = load_digits(return_X_y=True)
@@ -262,6 +263,14 @@ def test_groups_are_neither_learnt_from_and_scored_nor_resampled_in_parts() -> N
     )
     assert whole.scores["raw"]["10-NN"] < 0.75
     assert whole.estimates["raw"]["10-NN"].half_width > 0.15
+
+
+def test_groups_of_classes_smaller_than_the_folds_are_crossed_all_the_same() -> None:
+    labels = np.array([0, 0, 1, 1, 2, 2])  # six groups, and no class of five rows
+    split = LabelledSplit.crossed(labels, 0, np.arange(6))
+    assert split is not None
+    assert sorted(np.concatenate([test for _, test in split.folds])) == list(range(6))
+    assert LabelledSplit.crossed(labels, 0, np.array([0, 0, 0, 0, 0, 0])) is None
 
 
 def test_a_gap_in_a_scored_row_alone_is_the_mean() -> None:

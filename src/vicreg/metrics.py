@@ -77,12 +77,12 @@ class LabelledSplit(NamedTuple):
         like all others: nothing can have learnt it.
         """
         numbers = labels.dtype.kind == "f"
-        counts = np.unique(labels if groups is None else groups, return_counts=True)[1]
-        if numbers or groups is not None:
-            count = min(5, len(labels) if groups is None else len(counts))
-        else:
-            several = counts[counts > 1]
-            count = min(5, int(several.min())) if len(several) else 0
+        count = min(5, len(labels) if groups is None else len(np.unique(groups)))
+        if not numbers:
+            of_class = np.unique(labels, return_counts=True)[1]
+            # Whole groups cannot be dealt out evenly: there the largest class is enough.
+            several = of_class[of_class > 1] if groups is None else of_class.max(keepdims=True)
+            count = min(count, int(several.min())) if len(several) else 0
         if count < 2:
             return None
         shuffled = {"n_splits": count, "shuffle": True, "random_state": random_state}

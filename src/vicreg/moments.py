@@ -115,9 +115,8 @@ class Moments:
             raise ValueError(too_large(name, f", which holds {largest:g}"))
         least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
         if kind == "number" and not (self.low[0].is_integer() and self.high[0].is_integer()):
-            least = (
-                ROUNDING * float(np.finfo(np.float64).eps) * abs(largest)
-            )  # as sums of shares do
+            # Sums of shares, say, are 1 but for rounding.
+            least = ROUNDING * float(np.finfo(np.float64).eps) * abs(largest)
         varying = (self.high - self.low > least).tolist()
         kept = tuple(part for part, varies in zip(names, varying, strict=True) if varies)
         if "score" in names and "value" in kept:

@@ -147,4 +147,5 @@ def given(options: Any) -> dict[str, Any]:
 
 
 def settings(preset_name: str, options: Any) -> dict[str, Any]:
+    """Arguments of a fit: a preset's, and over them those that were on the command line."""
     return {**preset(preset_name), **given(options)}
