@@ -215,6 +215,25 @@ def test_a_stack_stops_by_held_out_rows() -> None:
     assert any("stopped early" in note for note in first.notes)
 
 
+def test_what_follows_an_early_stop_draws_as_it_does_alone() -> None:
+    """A stack goes on for the others; rotations and neighbourhoods are those of the fit alone."""
+    data = np.random.default_rng(0).normal(size=(900, 16)).astype(np.float32)
+    config = Config(
+        **{**SMALL, "steps": 200, "batch_size": 32, "batch_norm": False, "lr": 1e-3, "lam": 5.0},
+        validation_fraction=0.2,
+        patience=1,
+    )
+    config = replace(config, n_components=24, detail_share=0.5, neighbourhood_scale=0.0)
+    together = fit_together(
+        [Asked(data, replace(config, lr=0.01), 0), Asked(data, config, 1)], n_threads=1
+    )[0]
+    alone = fit_embedder(data, replace(config, lr=0.01), seed=0, n_threads=1)
+    assert isinstance(together, Embedder)
+    assert alone.config.n_details
+    assert together.history.stopped == alone.history.stopped == "early"
+    np.testing.assert_allclose(together.embed(data), alone.embed(data), atol=5e-3)
+
+
 def test_one_that_diverges_leaves_the_others_alone() -> None:
     wild = Config(**{**SMALL, "steps": 40, "lr": 1e30, "batch_norm": False, "clip_norm": 0.0})
     tame = replace(wild, lr=1e-3)

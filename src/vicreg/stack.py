@@ -101,9 +101,9 @@ class StackedStep:
         self._parameters = _Parameters(units, len(steps))
         n, p = max(step.config.batch_size for step in steps), units[0].encoder.first.n_numbers
         self._views = self._parameters.values.new_zeros(len(steps), 2, n, p)
-        # What every training fills of it.
-        self._own_views = [
-            views[:, : step.config.batch_size]
+        #: Who still draws, and what it fills of the views.
+        self._drawing = [
+            (step, views[:, : step.config.batch_size])
             for step, views in zip(steps, self._views, strict=True)
         ]
         self._loss = _StackedLoss(steps, self._views)
@@ -123,6 +123,13 @@ class StackedStep:
         for step in self._steps:
             step.summed += 1
 
+    def draw_no_more(self, stopped: TrainingStep) -> None:
+        """Leave a training's generator where it is: what follows draws from it, as it does alone.
+
+        Its network goes on, over its last views, and what becomes of it no longer matters.
+        """
+        self._drawing = [(step, views) for step, views in self._drawing if step is not stopped]
+
     def finish(self) -> None:
         """Leave every network as it is, with parameters of its own."""
         self._parameters.release()
@@ -130,7 +137,7 @@ class StackedStep:
             step.finish()
 
     def _draw(self) -> None:
-        for step, views in zip(self._steps, self._own_views, strict=True):
+        for step, views in self._drawing:
             views.copy_(step.draw().numbers.view(views.shape))
 
     def _project(self) -> Tensor:

@@ -304,11 +304,13 @@ def _take_all(
                     continue
                 for course in list(running):
                     try:
-                        if course.should_stop(step, now - started):
-                            running.remove(course)
+                        if not course.should_stop(step, now - started):
+                            continue
                     except DivergenceError as error:
-                        running.remove(course)
                         failed[course] = error
+                    running.remove(course)
+                    if stack is not None:
+                        stack.draw_no_more(course.take_step)
                 if not running:
                     break
             except KeyboardInterrupt:
