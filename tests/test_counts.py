@@ -161,6 +161,17 @@ def test_the_median_depth_knows_weights() -> None:
     np.testing.assert_allclose(weighted.mean, repeated.mean, rtol=0.05)
 
 
+def test_a_row_that_hardly_counts_is_not_far_away() -> None:
+    """The only count of a column stands in a row of next to no weight."""
+    counts, weights = cells(), np.ones(150)
+    counts[:, 7] = 0
+    counts[3, 7] = 40
+    told = TableEncoder.fit(counts, holds="counts", weights=weights).transform(counts).numbers
+    weights[3] = 1e-12
+    found = TableEncoder.fit(counts, holds="counts", weights=weights).transform(counts).numbers
+    assert float(found.abs().max()) < 1.5 * float(told.abs().max())
+
+
 def test_a_sparse_table_is_never_dense_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = cells(600, 400)
     wanted = VICReg(**SMALL, n_top_columns=50).fit_transform(counts)
@@ -266,6 +277,12 @@ def test_thinned_counts_are_binomial(count: int, kept: float) -> None:
     present = wanted > 0
     assert found[~present].sum() == 0
     assert chisquare(found[present], wanted[present]).pvalue > 1e-4
+
+
+def test_hardly_thinned_counts_are_hardly_fewer() -> None:
+    counts = torch.full((4, 5000), 3.0)
+    drawn = _thinned(counts, torch.ones(4, 1), generator())
+    assert float(drawn.mean()) == pytest.approx(3, rel=1e-3)
 
 
 def test_half_the_rows_stay_whole_and_the_others_lose_counts() -> None:

@@ -44,8 +44,12 @@ def typical_rows(weights: Tensor, generator: torch.Generator) -> Tensor:
     As many as the weighted rows are worth, drawn with probabilities that go with the weights. Where
     all weigh the same these are all rows.
 
+    Every row waits for a time that is exponential with its weight as the rate; the first ones are
+    taken.
+
     Source of their number, (sum of weights)^2 / sum of squared weights: Kish, "Survey Sampling",
-    Wiley 1965, section 11.7.
+    Wiley 1965, section 11.7; of the draw: Efraimidis, Spirakis, "Weighted random sampling with a
+    reservoir", Information Processing Letters 97 (2006), algorithm A.
 
     Examples
     --------
@@ -58,4 +62,6 @@ def typical_rows(weights: Tensor, generator: torch.Generator) -> Tensor:
     weights = weights.double()
     worth = weights.sum().square() / weights.square().sum()
     count = max(2, round(float(worth)))
-    return torch.multinomial(weights, count, generator=generator).sort().values
+    # Of positive weights alone: a row of none never comes. PyTorch's own draw ends at 2^24 rows.
+    waiting = torch.empty_like(weights).exponential_(generator=generator).div_(weights)
+    return waiting.topk(count, largest=False).indices.sort().values

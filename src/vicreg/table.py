@@ -252,6 +252,11 @@ class TableEncoder:
         encoder.columns = list(itertools.compress(encoder.columns, varying))
         encoder._check_columns()
         own = moments.deviation[varying]
+        if weight is not None:
+            # One that hardly counts may hold the only count of a column, many deviations away: no
+            # deviation is smaller than the smallest of as many rows that count the same.
+            spread = (moments.high - moments.low)[varying]
+            own = np.maximum(own, spread / np.sqrt(2 * len(weight)))
         encoder.mean = moments.mean[varying]
         encoder.scale = np.sqrt(own * np.sqrt(np.mean(np.square(own))))
         return encoder

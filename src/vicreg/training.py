@@ -251,9 +251,10 @@ class _Course:
         network, config = self.job.network, self.job.config
         terms = self.take_step.mean_terms()
         self.take_step.forget_terms()
-        if not math.isfinite(terms[0]):
-            raise DivergenceError(_advice(step, config))
         held_out_loss, rank = _evaluate(network, self._trial, self.take_step.weights)
+        # The terms are of before the last update, which may be the one that diverged.
+        if not math.isfinite(terms[0] + held_out_loss):
+            raise DivergenceError(_advice(step, config))
         network.train()
         moment = Moment(
             step,

@@ -336,7 +336,7 @@ def _thinned(counts: Tensor, kept: Tensor, generator: torch.Generator) -> Tensor
     """Binomial draws of counts (n, p) with a probability for each row (n, 1), to 1 in 65,536."""
     # Most counts are small: coins are thrown for the first ones of all entries at once, in a fifth
     # of the time of binomial draws; what is larger is drawn anew.
-    below = (kept * 2**16 - 2**15).to(torch.int16)
+    below = (kept * 2**16 - 2**15).clamp_(max=2**15 - 1).to(torch.int16)  # 2^15 would be -2^15
     thinned = torch.zeros_like(counts)
     for number in range(1, COINS + 1):
         heads = _sixteen_bits(counts.shape, counts.device, generator) < below
