@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -161,22 +162,15 @@ def evaluate(
     >>> sorted(card.scores)
     ['pca', 'raw', 'raw unscaled', 'shuffled', 'untrained', 'vicreg']
     """
-    if not isinstance(model, VICReg):
-        raise TypeError(
-            f"model must be a VICReg, fitted or not, however: {type(model).__name__}; of a "
-            "pipeline give its last step, and the table as the steps before leave it"
-        )
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
-        raise TypeError(f"random_state must be an integer, however: random_state={random_state!r}")
-    random_state = int(random_state)
+    random_state = _checked_seed(model, random_state)
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must be between 0 and 1, however: test_size={test_size!r}")
     if umap:
         check_umap()
     clock = _Clock()
     fitted = _is_fitted(model)
-    table = contents(X)
-    source = model._read(table, reset=False) if fitted else read(table)
+    contained = contents(X)
+    source = model._read(contained, reset=False) if fitted else read(contained)
     n_rows = source.shape[0]
     if n_rows < FEWEST_SCORED:
         raise ValueError(
@@ -185,50 +179,15 @@ def evaluate(
     judged_by = None if y is None else Target.of(y, n_rows, name=label_name, kind=target)
     in_batches = None if batches is None else _batches(batches, n_rows, batch_name)
     told = PerRow.checked(groups, sample_weight, n_rows)
-    if told.groups is not None:
-        check_groups(told.groups)
     names = names_of_rows(ids, n_rows)
-    columns = _names_of_columns(model if fitted else None, table, source)
+    columns = _names_of_columns(model if fitted else None, contained, source)
     columns_at(columns, show)
-    random = np.random.default_rng(random_state)
-    train, scored = hold_out(
-        n_rows,
-        test_size,
-        random_state,
-        labels=None if judged_by is None or judged_by.is_number else judged_by.values,
-        groups=told.groups,
-    )
-    enough = len(scored) >= FEWEST_TEST_ROWS
-    if not enough:
-        train = scored = np.arange(n_rows)
-    of_fit = told.take(train)
-    # Drawn once: the controls begin with the model's own weights. A generator's copy draws.
-    seed = clone(model).random_state
-    if not isinstance(seed, int | np.integer):
-        seed = int(check_random_state(seed).randint(2**31 - 1))
-    beside: dict[str, Any] = {
-        name: values
-        for name, values in (("groups", of_fit.groups), ("sample_weight", of_fit.weights))
-        if values is not None
-    }
-    notes: list[str] = []
-    of_table = fingerprint(source)
-    seen = not enough
-    if fitted:
-        seen = model.fitted_on_ == of_table
-        notes.append((SEEN + (REFIT if enough else "")) if seen else PERHAPS_SEEN)
-        missed = [name for name in model.fitted_with_ if name not in beside]
-        if missed and controls:
-            notes.append(f"controls are fitted without the {' and '.join(missed)} of the model")
-    else:
-        model = clone(model).set_params(random_state=seed)
-        model._fit(native(take_rows(source, train)), whole=True, **beside)
-        if not enough:
-            notes.append(
-                f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
-            )
+
+    division = _Division.of(n_rows, test_size, judged_by, told.groups, random_state)
+    fit = _Fit.of(model, source, division, told, controls=controls)
     clock.lap("fit")
-    embedder = model.embedder_
+    notes = list(fit.notes)
+    scored = division.scored
     if judged_by is not None:
         scored = scored[judged_by.known[scored]]
         notes += _notes_on(judged_by, scored)
@@ -237,112 +196,228 @@ def evaluate(
                 f"{label_name} must be known of at least {FEWEST_SCORED} of the rows that are "
                 f"scored, however: of {len(scored)}; leave y out, or give more of it"
             )
-
-    # Only rows that are scored, learnt from or looked at go into the spaces.
-    width = embedder.table.n_numbers + sum(embedder.table.cardinalities)
-    n_components = embedder.config.n_components
-    most = max(1000, MOST_ENTRIES // max(width, n_components))
-    scored = some_of(scored, min(MOST_SCORED, most), random)
-    learnt = some_of(train, min(MOST_PROBED, most), random)
-    of_pca = pca_width(n_components, len(learnt), width)
-    if of_pca < min(n_components, width):
-        notes.append(
-            f"PCA has {of_pca} components, half as many as it learns from rows: on as many as "
-            "there are rows a linear probe says nothing"
-        )
-    shown = _with_others(scored, n_rows, min(MOST_POINTS, most), random) if maps else scored
-    used = np.unique(np.concatenate((scored, learnt, shown)))
-
-    def at(rows: Index) -> Index:
-        return np.searchsorted(used, rows)
-
+    rows = _Rows.of(fit.model, division.train, scored, n_rows, random_state, maps=maps)
+    notes += _notes_on_pca(fit.model, rows)
     spaces = Spaces.of(
-        model,
+        fit.model,
         source,
-        used,
-        at(learnt),
-        at(some_of(scored, MOST_VIEWED, random)),
-        lambda: (take_rows(source, train), beside),
+        rows.used,
+        rows.at(rows.learnt),
+        rows.at(rows.viewed),
+        lambda: (take_rows(source, division.train), fit.beside),
         controls=controls,
-        seed_of_fits=seed,
+        seed_of_fits=fit.seed,
         random_state=random_state,
     )
     clock.lap("spaces and controls")
+    own_groups = None if told.groups is None else told.groups[rows.used]
     splits = [
-        None
-        if one is None
-        else _probe_split(
-            one.values[used],
-            at(learnt[one.known[learnt]]),
-            at(scored),
-            None if told.groups is None else told.groups[used],
-            enough=enough,
-            random_state=random_state,
-        )
+        None if one is None else rows.probe_split(one, own_groups, division, random_state)
         for one in (judged_by, in_batches)
     ]
-    n_groups = 0 if judged_by is None else len(np.unique(judged_by.values[scored]))
+    n_groups = 0 if judged_by is None else len(np.unique(judged_by.values[rows.scored]))
+    scored = rows.at(rows.scored)
     if judged_by is None or judged_by.is_number:
-        n_clusters = cluster_count(spaces.rows["raw"][at(scored)], random_state)
+        n_clusters = cluster_count(spaces.rows["raw"][scored], random_state)
     else:
         n_clusters = n_groups
     estimates, clusters = score_spaces(
         spaces,
         Judged(
-            at(scored),
+            scored,
             splits[0],
             splits[1],
             min(n_clusters, MOST_CLASSES),
             random_state,
-            groups=None if told.groups is None else told.groups[scored],
+            groups=None if own_groups is None else own_groups[scored],
         ),
     )
     clock.lap("scores")
     view = None
     if maps:
-        colours = _colours(judged_by, in_batches, shown)
-        colours[CLUSTERS] = _clusters_of(shown, scored, clusters["vicreg"])
-        if not fitted and enough:
-            colours["use of the row"] = np.where(np.isin(shown, train), "fitted", "held out")
+        colours = _colours(judged_by, in_batches, rows.shown)
+        colours[CLUSTERS] = _clusters_of(rows.shown, rows.scored, clusters["vicreg"])
+        if division.held_out and not fitted:
+            use = np.where(np.isin(rows.shown, division.train), "fitted", "held out")
+            colours["use of the row"] = use
+        named = judged_by is not None and not judged_by.is_number
         view = View.of(
-            embedder,
+            fit.model.embedder_,
             source,
-            shown,
-            [names[row] for row in shown],
-            {name: space[at(shown)] for name, space in spaces.rows.items()},
-            np.isin(shown, scored),
+            rows.shown,
+            [names[row] for row in rows.shown],
+            {name: space[rows.at(rows.shown)] for name, space in spaces.rows.items()},
+            np.isin(rows.shown, rows.scored),
             colours=colours,
             columns=columns,
-            label=None if judged_by is None or judged_by.is_number else judged_by.values[shown],
+            label=judged_by.values[rows.shown] if judged_by is not None and named else None,
             show=show,
             umap=umap,
             random_state=random_state,
         )
-        if len(shown) < n_rows:
-            view.notes.append(f"the maps show {len(shown)} of the {n_rows} rows, drawn at random")
+        if len(rows.shown) < n_rows:
+            view.notes.append(
+                f"the maps show {len(rows.shown)} of the {n_rows} rows, drawn at random"
+            )
         clock.lap("maps and columns")
     card = Scorecard(
         title=title,
         n_rows=n_rows,
-        n_scored=len(scored),
-        held_out=enough and not fitted,
-        seen=seen,
+        n_scored=len(rows.scored),
+        held_out=division.held_out and not fitted,
+        seen=fit.seen,
         label_name=None if judged_by is None else label_name,
         n_groups=n_clusters if judged_by is None else 0 if judged_by.is_number else n_groups,
         estimates=estimates,
-        model=model,
-        notes=[*notes, *model.notes_],
+        model=fit.model,
+        notes=[*notes, *fit.model.notes_],
         view=view,
         batch_name=None if in_batches is None else batch_name,
-        n_batches=0 if in_batches is None else len(np.unique(in_batches.values[scored])),
+        n_batches=0 if in_batches is None else len(np.unique(in_batches.values[rows.scored])),
         facts={
             "versions": _versions(),
-            "table": of_table,
+            "table": fit.of_table,
             "seconds": clock.seconds,
         },
     )
-    model.evaluation_ = card.as_dict()  # for the card in its folder
+    fit.model.evaluation_ = card.as_dict()  # for the card in its folder
     return card
+
+
+@dataclass(frozen=True)
+class _Division:
+    """Rows that a fit learns from and rows that are scored, in order; all are both where too few
+    could be held out."""
+
+    train: Index
+    scored: Index
+    held_out: bool
+
+    @classmethod
+    def of(
+        cls,
+        n_rows: int,
+        test_size: float,
+        judged_by: Target | None,
+        groups: NDArray[np.int64] | None,
+        random_state: int,
+    ) -> _Division:
+        if groups is not None:
+            check_groups(groups)
+        labels = None if judged_by is None or judged_by.is_number else judged_by.values
+        train, scored = hold_out(n_rows, test_size, random_state, labels=labels, groups=groups)
+        if len(scored) >= FEWEST_TEST_ROWS:
+            return cls(train, scored, held_out=True)
+        return cls(np.arange(n_rows), np.arange(n_rows), held_out=False)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The fitted model that is scored, and what fits of its controls are to be told.
+
+    ``seen`` is whether the scored rows are known to be rows of the fit, ``seed`` what the controls
+    begin with too, ``beside`` what a fit is told of its rows, ``of_table`` the table's fingerprint.
+    """
+
+    model: VICReg
+    seen: bool
+    seed: int
+    beside: dict[str, Any]
+    of_table: dict[str, Any]
+    notes: list[str]
+
+    @classmethod
+    def of(
+        cls, model: VICReg, source: Source, division: _Division, told: PerRow, *, controls: bool
+    ) -> _Fit:
+        """Of a model that is fitted, as it is; else of a clone, fitted on the division's rows."""
+        # Drawn once: the controls begin with the model's own weights. A generator's copy draws.
+        seed = clone(model).random_state
+        if not isinstance(seed, int | np.integer):
+            seed = int(check_random_state(seed).randint(2**31 - 1))
+        of_fit = told.take(division.train)
+        beside: dict[str, Any] = {
+            name: values
+            for name, values in (("groups", of_fit.groups), ("sample_weight", of_fit.weights))
+            if values is not None
+        }
+        of_table = fingerprint(source)
+        if _is_fitted(model):
+            seen = model.fitted_on_ == of_table
+            notes = [(SEEN + (REFIT if division.held_out else "")) if seen else PERHAPS_SEEN]
+            missed = [name for name in model.fitted_with_ if name not in beside]
+            if missed and controls:
+                told_of = " and ".join(missed)
+                notes.append(f"controls are fitted without the {told_of} of the model")
+            return cls(model, seen, seed, beside, of_table, notes)
+        model = clone(model).set_params(random_state=seed)
+        model._fit(native(take_rows(source, division.train)), whole=True, **beside)
+        notes = []
+        if not division.held_out:
+            notes.append(
+                f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
+            )
+        return cls(model, not division.held_out, seed, beside, of_table, notes)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows that are worked with: what probes and PCA learn from, what is scored, shown on maps
+    and looked at in corrupted copies. ``used`` are all of these, which the spaces hold."""
+
+    learnt: Index
+    scored: Index
+    shown: Index
+    viewed: Index
+    used: Index
+
+    @classmethod
+    def of(
+        cls,
+        model: VICReg,
+        train: Index,
+        scored: Index,
+        n_rows: int,
+        random_state: int,
+        *,
+        maps: bool,
+    ) -> _Rows:
+        """No more than the spaces have memory for."""
+        random = np.random.default_rng(random_state)
+        width = max(_width(model), model.embedder_.config.n_components)
+        most = max(1000, MOST_ENTRIES // width)
+        scored = some_of(scored, min(MOST_SCORED, most), random)
+        learnt = some_of(train, min(MOST_PROBED, most), random)
+        shown = _with_others(scored, n_rows, min(MOST_POINTS, most), random) if maps else scored
+        viewed = some_of(scored, MOST_VIEWED, random)
+        return cls(
+            learnt, scored, shown, viewed, np.unique(np.concatenate((scored, learnt, shown)))
+        )
+
+    def at(self, rows: Index) -> Index:
+        """Positions of rows among those that are used."""
+        return np.searchsorted(self.used, rows)
+
+    def probe_split(
+        self,
+        target: Target,
+        groups: NDArray[np.int64] | None,
+        division: _Division,
+        random_state: int,
+    ) -> LabelledSplit:
+        """A probe's learning and scored rows among the used ones, whose groups these are; crossed
+        over the scored rows where all rows are scored."""
+        values = target.values[self.used]
+        learnt, scored = self.at(self.learnt[target.known[self.learnt]]), self.at(self.scored)
+        if len(np.unique(values[learnt])) < 2:
+            return LabelledSplit(values, [])
+        if division.held_out:
+            return LabelledSplit.held_out(values, learnt, scored)
+        split = LabelledSplit.crossed(
+            values[scored], random_state, None if groups is None else groups[scored]
+        )
+        folds = [] if split is None else [(scored[one], scored[two]) for one, two in split.folds]
+        return LabelledSplit(values, folds)
 
 
 class _Clock:
@@ -356,6 +431,17 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = round(now - self._last, 2)
         self._last = now
+
+
+def _checked_seed(model: VICReg, random_state: int) -> int:
+    if not isinstance(model, VICReg):
+        raise TypeError(
+            f"model must be a VICReg, fitted or not, however: {type(model).__name__}; of a "
+            "pipeline give its last step, and the table as the steps before leave it"
+        )
+    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+        raise TypeError(f"random_state must be an integer, however: random_state={random_state!r}")
+    return int(random_state)
 
 
 def _is_fitted(model: VICReg) -> bool:
@@ -399,33 +485,30 @@ def _notes_on(target: Target, scored: Index) -> list[str]:
     return notes
 
 
+def _width(model: VICReg) -> int:
+    """Numbers of the encoded table."""
+    table = model.embedder_.table
+    return table.n_numbers + sum(table.cardinalities)
+
+
+def _notes_on_pca(model: VICReg, rows: _Rows) -> list[str]:
+    n_components, width = model.embedder_.config.n_components, _width(model)
+    of_pca = pca_width(n_components, len(rows.learnt), width)
+    if of_pca >= min(n_components, width):
+        return []
+    note = (
+        f"PCA has {of_pca} components, half as many as it learns from rows: on as many as "
+        "there are rows a linear probe says nothing"
+    )
+    return [note]
+
+
 def _with_others(scored: Index, n_rows: int, most: int, random: np.random.Generator) -> Index:
     """The scored rows and others, at most so many, in order."""
     others = np.setdiff1d(np.arange(n_rows), scored)
     return np.sort(
         np.concatenate((scored[:most], some_of(others, max(0, most - len(scored)), random)))
     )
-
-
-def _probe_split(
-    values: NDArray[np.generic],
-    learnt: Index,
-    scored: Index,
-    groups: NDArray[np.int64] | None,
-    *,
-    enough: bool,
-    random_state: int,
-) -> LabelledSplit:
-    """Learning and scored rows of a probe; crossed over the scored ones where they are all."""
-    if len(np.unique(values[learnt])) < 2:
-        return LabelledSplit(values, [])
-    if enough:
-        return LabelledSplit.held_out(values, learnt, scored)
-    split = LabelledSplit.crossed(
-        values[scored], random_state, None if groups is None else groups[scored]
-    )
-    folds = [] if split is None else [(scored[one], scored[two]) for one, two in split.folds]
-    return LabelledSplit(values, folds)
 
 
 def _colours(
