@@ -13,7 +13,18 @@ SOURCE = Path(__file__).parent.parent / "src" / "vicreg"
 
 #: In the order of docs/architecture.md: a file imports only from files before it.
 ORDER = [
-    *("config", "precision", "loss", "networks", "draws", "partners", "views", "pairs", "optim"),
+    *(
+        "config",
+        "precision",
+        "torch_state",
+        "loss",
+        "networks",
+        "draws",
+        "partners",
+        "views",
+        "pairs",
+        "optim",
+    ),
     *("frames", "table_file", "sources", "metrics", "label_free", "intervals", "studies"),
     *(
         "quantiles",

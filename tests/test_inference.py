@@ -1,7 +1,9 @@
+import numpy as np
 import torch
 from torch import Tensor
 
-from vicreg.inference import BLOCK, Inference, embed
+from vicreg import VICReg
+from vicreg.inference import BLOCK, COMPARED, WITNESSES, Inference, embed
 from vicreg.networks import Encoder, JointEmbedding, Rows, projector
 
 
@@ -40,18 +42,29 @@ def test_where_places_of_a_block_are_not_alike_products_are_done_in_float64() ->
 
 def test_shapes_are_tried_once_for_a_network_and_number_of_threads() -> None:
     network = Stumbling(last=0)
+    trial = COMPARED // (WITNESSES * 16)  # blocks, of 16 components
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         embed(network, rows(3))
-        assert network.asked == [torch.float32] * 2  # the trial and the one block
+        assert network.asked == [torch.float32] * (trial + 1)  # the trial and the one block
         embed(network, rows(BLOCK + 1))
-        assert network.asked == [torch.float32] * 4
+        assert network.asked == [torch.float32] * (trial + 3)
         torch.set_num_threads(2)
         embed(network, rows(1))
-        assert network.asked == [torch.float32] * 6
+        assert network.asked == [torch.float32] * (2 * trial + 4)
     finally:
         torch.set_num_threads(before)
+
+
+def test_few_components_are_alike_in_all_places_too() -> None:
+    """Few of them show rounding in few rows, so a short trial would not see it."""
+    random = np.random.default_rng(0)
+    Y, order = random.normal(size=(1500, 6)), random.permutation(1500)
+    for seed in range(4):
+        model = VICReg(3, hidden=(7,), projector=(8,), steps=4, random_state=seed, n_threads=1)
+        found = model.fit(Y[:120]).transform(Y)
+        assert np.array_equal(model.transform(Y[order]), found[order])
 
 
 def test_no_rows_behind_the_last_one_get_into_an_embedding() -> None:

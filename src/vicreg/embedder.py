@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,10 @@ from vicreg.neighbourhoods import fit_neighbourhoods
 from vicreg.pairs import PairedEmbedding
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
+from vicreg.torch_state import threads
 from vicreg.training import InterruptedWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from vicreg.sources import Source
     from vicreg.table import TableEncoder
 
-__all__ = ["Embedder", "threads"]
+__all__ = ["Embedder"]
 
 #: Rows, at the most, that what follows training is worked out from.
 MOST_ROWS = 1000
@@ -132,14 +130,3 @@ class Embedder:
                 del rows  # before the next block is encoded beside them
         found: NDArray[np.float32] = embedding.numpy()
         return found
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """So many threads of the CPU, for the time of a block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -19,6 +19,7 @@ from vicreg.header import PairedTable, TableHeader, layer_of_counts, named, nami
 from vicreg.per_row import PerRow
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 from vicreg.sources import contents
+from vicreg.torch_state import plain_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -375,6 +376,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         """
         return self._embedding(X, X_paired)
 
+    @plain_torch()
     def _embedding(self, X: object, X_paired: object, *, first_row: int = 0) -> NDArray[np.float32]:
         """What ``transform`` gives; ``first_row`` is what messages call the first of the rows."""
         check_is_fitted(self)
@@ -451,6 +453,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         )
         write_artifact(artifact, Path(path))
 
+    @plain_torch()
     def _fit(
         self,
         X: object,
@@ -564,6 +567,7 @@ def _transform(self: VICReg, X: object = None, *, X_paired: object = None) -> ND
 VICReg.transform = _transform  # type: ignore[method-assign]
 
 
+@plain_torch()
 def load(path: str | Path) -> VICReg:
     """A fitted model from the folder that :meth:`VICReg.save` wrote.
 

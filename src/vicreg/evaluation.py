@@ -29,6 +29,7 @@ from vicreg.shown_columns import columns_at
 from vicreg.sources import column_names, contents, is_annotated, read, take_rows
 from vicreg.spaces import Spaces, native, pca_width
 from vicreg.targets import MOST_CLASSES, Target
+from vicreg.torch_state import plain_torch
 from vicreg.view import CLUSTERS, View, names_of_rows
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ PERHAPS_SEEN = (
 )
 
 
+@plain_torch()
 def evaluate(
     model: VICReg,
     X: object,

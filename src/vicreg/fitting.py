@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from vicreg.embedder import Embedder, threads
 from vicreg.per_row import NOTHING_TOLD, PerRow
 from vicreg.preparation import Prepared, prepare
 from vicreg.progress import ProgressBar
+from vicreg.torch_state import threads
 from vicreg.training import train, train_together
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vicreg.config import Config
+    from vicreg.embedder import Embedder
     from vicreg.history import Moment, Pulse
     from vicreg.sources import Source
 
@@ -93,21 +94,22 @@ def fit_embedder(
     KeyboardInterrupt
         After Ctrl-C, if the fit must be whole, or at any time but during steps.
     """
-    embedder, job = prepare(
-        source,
-        config,
-        seed=seed,
-        device=device,
-        n_threads=n_threads,
-        precision=precision,
-        untrained=untrained,
-        groups=groups,
-        weights=weights,
-        paired=paired,
-    )
-    if untrained:
-        embedder.finish(job.rows_to_finish, job.generator, whole=whole)
-        return embedder
+    with threads(n_threads):  # a process that is forked later must not hang on others
+        embedder, job = prepare(
+            source,
+            config,
+            seed=seed,
+            device=device,
+            n_threads=n_threads,
+            precision=precision,
+            untrained=untrained,
+            groups=groups,
+            weights=weights,
+            paired=paired,
+        )
+        if untrained:
+            embedder.finish(job.rows_to_finish, job.generator, whole=whole)
+            return embedder
     bar = ProgressBar(config.steps) if verbose else nullcontext(None)
     with threads(embedder.n_threads), bar as show:
 
@@ -164,15 +166,16 @@ def fit_together(
     prepared: dict[int, Prepared] = {}
     for place, one in enumerate(asked):
         try:
-            prepared[place] = prepare(
-                one.source,
-                one.config,
-                seed=one.seed,
-                device=device,
-                n_threads=n_threads,
-                groups=one.told.groups,
-                weights=one.told.weights,
-            )
+            with threads(n_threads):
+                prepared[place] = prepare(
+                    one.source,
+                    one.config,
+                    seed=one.seed,
+                    device=device,
+                    n_threads=n_threads,
+                    groups=one.told.groups,
+                    weights=one.told.weights,
+                )
         except Exception as error:
             found[place] = error
     most_threads = max((each.embedder.n_threads for each in prepared.values()), default=1)

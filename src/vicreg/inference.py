@@ -22,6 +22,10 @@ __all__ = ["BLOCK", "Inference", "embed"]
 BLOCK = 1024
 #: Different rows that are set all over a block to see whether its places are alike.
 WITNESSES = 4
+#: Numbers of an embedding that are compared at every place, about: of few components rounding shows
+#: in few, so more blocks are tried then, if not more than so many.
+COMPARED = 2048
+MOST_BLOCKS = 64
 
 #: What was found of a network, by number of threads and device.
 _found: WeakKeyDictionary[nn.Module, dict[tuple[int, str], bool]] = WeakKeyDictionary()
@@ -92,12 +96,19 @@ def _places_are_alike(network: JointEmbedding, folded: JointEmbedding, rows: Row
     key = torch.get_num_threads(), str(rows.numbers.device)
     if key not in known:
         generator = torch.Generator().manual_seed(0)
-        witnesses = torch.randn(WITNESSES, rows.numbers.shape[1], generator=generator)
-        places = torch.randint(WITNESSES, (BLOCK,), generator=generator).to(rows.numbers.device)
         block = rows.empty(BLOCK)
-        torch.index_select(witnesses.to(block.numbers), 0, places, out=block.numbers)
         block.codes.zero_()
-        embedded = folded.embed(block)
-        first = torch.stack([(places == one).nonzero()[0, 0] for one in range(WITNESSES)])
-        known[key] = torch.equal(embedded, embedded[first[places]])
+        even, width = _tried(folded, block, generator)
+        blocks = min(math.ceil(COMPARED / (WITNESSES * width)), MOST_BLOCKS)
+        known[key] = even and all(_tried(folded, block, generator)[0] for _ in range(blocks - 1))
     return known[key]
+
+
+def _tried(folded: JointEmbedding, block: Rows, generator: torch.Generator) -> tuple[bool, int]:
+    """Whether random rows are embedded alike wherever in a block they stand, and in what width."""
+    witnesses = torch.randn(WITNESSES, block.numbers.shape[1], generator=generator)
+    places = torch.randint(WITNESSES, (BLOCK,), generator=generator).to(block.numbers.device)
+    torch.index_select(witnesses.to(block.numbers), 0, places, out=block.numbers)
+    embedded = folded.embed(block)
+    first = torch.stack([(places == one).nonzero()[0, 0] for one in range(WITNESSES)])
+    return torch.equal(embedded, embedded[first[places]]), embedded.shape[1]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from vicreg.details import joint_moments
 from vicreg.neighbours import near_rows
-from vicreg.networks import Encoder, Neighbourhoods, Rows, fold_norm
+from vicreg.networks import Encoder, Neighbourhoods, Rows, fold_norm, linear
 from vicreg.optim import FlatOptimizer, warmup_cosine
 from vicreg.precision import fastest_float32
 
@@ -148,11 +148,13 @@ def _nearest(units: Tensor, generator: torch.Generator) -> Tensor:
 class _Learner(nn.Module):
     """:class:`vicreg.networks.Neighbourhoods`, normalised in between, to be trained."""
 
-    def __init__(self, n_learnt: int, n_hidden: int, n_components: int) -> None:
+    def __init__(
+        self, n_learnt: int, n_hidden: int, n_components: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self.first = nn.Linear(n_learnt, n_hidden)
+        self.first = linear(n_learnt, n_hidden, generator=generator)
         self.norm = nn.BatchNorm1d(n_hidden)
-        self.last = nn.Linear(n_hidden, n_components)
+        self.last = linear(n_hidden, n_components, generator=generator)
 
     def forward(self, units: Tensor) -> Tensor:
         found: Tensor = self.last(F.relu(self.norm(self.first(units))))
@@ -165,10 +167,9 @@ def _trained(
     """A network of the wanted widths for components in units, and whether it took all steps."""
     device, (n_rows, width) = units.device, units.shape
     hidden, n_components = wanted.first.out_features, wanted.last.out_features
-    with torch.random.fork_rng(devices=[]):
-        seed = torch.randint(2**31 - 1, (1,), generator=generator, device=device)
-        torch.default_generator.manual_seed(int(seed))
-        network = _Learner(width, hidden, n_components).to(device)
+    seed = torch.randint(2**31 - 1, (1,), generator=generator, device=device)
+    of_weights = torch.Generator().manual_seed(int(seed))  # on the CPU, wherever the rows are
+    network = _Learner(width, hidden, n_components, of_weights).to(device)
     optimizer = FlatOptimizer(
         network,
         "adamw",

@@ -10,6 +10,7 @@ import copy
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "Rows",
     "TableLinear",
     "fold_norm",
+    "linear",
     "projector",
 ]
 
@@ -104,6 +106,27 @@ class Rows:
         return self.numbers.shape[0]
 
 
+def linear(
+    before: int, after: int, *, bias: bool = True, generator: torch.Generator | None = None
+) -> nn.Linear:
+    """PyTorch's linear layer with its initial weights, drawn from a generator of the caller's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vicreg.networks import linear
+    >>> layer = linear(3, 2, generator=torch.Generator().manual_seed(0))
+    >>> bool(layer.weight.abs().max() < 1 / 3**0.5)
+    True
+    """
+    layer = nn.Linear(before, after, bias=bias, device="meta").to_empty(device="cpu")
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    if layer.bias is not None:
+        bound = 1 / math.sqrt(before)
+        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
+
+
 class TableLinear(nn.Module):
     """A linear map of a table's rows: of its numbers, plus one learnt row per category code.
 
@@ -119,6 +142,8 @@ class TableLinear(nn.Module):
         Width of the result.
     bias : bool
         Add a learnt constant.
+    generator : torch.Generator, optional
+        On the CPU; initial weights are drawn from it, by default from PyTorch's global one.
 
     Shape
     -----
@@ -138,7 +163,13 @@ class TableLinear(nn.Module):
     offsets: Tensor
 
     def __init__(
-        self, n_numbers: int, cardinalities: Sequence[int], out_features: int, *, bias: bool = True
+        self,
+        n_numbers: int,
+        cardinalities: Sequence[int],
+        out_features: int,
+        *,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.n_numbers = n_numbers
@@ -146,11 +177,13 @@ class TableLinear(nn.Module):
         # What a dense layer over [numbers, one-hot codes] has as fan-in: a row has one code per
         # categorical column that is not zero.
         bound = 1 / math.sqrt(max(1, n_numbers + len(cardinalities)))
-        self.weight = nn.Parameter(torch.empty(out_features, n_numbers).uniform_(-bound, bound))
-        self.codes = nn.Parameter(torch.empty(n_codes, out_features).uniform_(-bound, bound))
-        self.bias = (
-            nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None
-        )
+
+        def drawn(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator))
+
+        self.weight = drawn(out_features, n_numbers)
+        self.codes = drawn(n_codes, out_features)
+        self.bias = drawn(out_features) if bias else None
         starts = [sum(cardinalities[:column]) for column in range(len(cardinalities))]
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int32), persistent=False)
 
@@ -206,10 +239,13 @@ class Details(nn.Module):
         n_details: int,
     ) -> None:
         super().__init__()
-        self.of_row = TableLinear(n_numbers, cardinalities, n_details)
-        self.of_hidden = nn.Linear(n_hidden, n_details, bias=False) if n_hidden else None
-        self.phases = nn.Linear(n_learnt, n_waves) if n_waves else None
-        self.of_waves = nn.Linear(n_waves, n_details, bias=False) if n_waves else None
+        own = torch.Generator()  # draws what is set to zero: others begin the same without it
+        self.of_row = TableLinear(n_numbers, cardinalities, n_details, generator=own)
+        self.of_hidden = (
+            linear(n_hidden, n_details, bias=False, generator=own) if n_hidden else None
+        )
+        self.phases = linear(n_learnt, n_waves, generator=own) if n_waves else None
+        self.of_waves = linear(n_waves, n_details, bias=False, generator=own) if n_waves else None
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
@@ -247,8 +283,9 @@ class Neighbourhoods(nn.Module):
 
     def __init__(self, n_learnt: int, n_hidden: int, n_components: int) -> None:
         super().__init__()
-        self.first = nn.Linear(n_learnt, n_hidden)
-        self.last = nn.Linear(n_hidden, n_components)
+        own = torch.Generator()
+        self.first = linear(n_learnt, n_hidden, generator=own)
+        self.last = linear(n_hidden, n_components, generator=own)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
             parameter.requires_grad_(False)
@@ -281,6 +318,8 @@ class Encoder(nn.Module):
     shaped : bool
         Multiply the learnt components by a matrix that follows training, see
         :func:`vicreg.spectrum.shape_spectrum`.
+    generator : torch.Generator, optional
+        Of the initial weights, see :class:`TableLinear`.
 
     Shape
     -----
@@ -310,37 +349,35 @@ class Encoder(nn.Module):
         n_details: int = 0,
         n_waves: int = 0,
         shaped: bool = False,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         widths = [*hidden, n_components]
-        self.first = TableLinear(n_numbers, cardinalities, widths[0])
+        of_table = partial(TableLinear, n_numbers, cardinalities, generator=generator)
+        self.first = of_table(widths[0])
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
-            layers += [*_between(before, batch_norm=batch_norm), nn.Linear(before, after)]
+            layers += _between(before, batch_norm=batch_norm)
+            layers.append(linear(before, after, generator=generator))
         if final_relu:
             layers.append(nn.ReLU())
         self.rest = nn.Sequential(*layers)
-        self.skip = (
-            TableLinear(n_numbers, cardinalities, n_components, bias=False) if skip else None
-        )
+        self.skip = of_table(n_components, bias=False) if skip else None
         self.n_hidden = hidden[-1] if hidden else 0
         self.shape = nn.Parameter(torch.eye(n_components), requires_grad=False) if shaped else None
         self.neighbourhoods: Neighbourhoods | None = None
         self.details: Details | None = None
-        with torch.random.fork_rng(devices=[]):  # other layers begin the same without them
-            if n_neighbourhood:
-                self.neighbourhoods = Neighbourhoods(
-                    n_components, NEIGHBOURHOOD_WIDTH, n_neighbourhood
-                )
-            if n_details:
-                self.details = Details(
-                    n_numbers,
-                    cardinalities,
-                    n_hidden=self.n_hidden,
-                    n_learnt=n_components,
-                    n_waves=n_waves,
-                    n_details=n_details,
-                )
+        if n_neighbourhood:
+            self.neighbourhoods = Neighbourhoods(n_components, NEIGHBOURHOOD_WIDTH, n_neighbourhood)
+        if n_details:
+            self.details = Details(
+                n_numbers,
+                cardinalities,
+                n_hidden=self.n_hidden,
+                n_learnt=n_components,
+                n_waves=n_waves,
+                n_details=n_details,
+            )
         # Where the last hidden layer ends: what follows is linear, and a ReLU if asked for.
         self._after_hidden = len(layers) - (1 + final_relu) if hidden else 0
 
@@ -420,12 +457,18 @@ def fold_norm(linear: TableLinear | nn.Linear, norm: nn.BatchNorm1d) -> None:
 
 
 def projector(
-    n_components: int, widths: Sequence[int], *, batch_norm: bool = True, final_relu: bool = False
+    n_components: int,
+    widths: Sequence[int],
+    *,
+    batch_norm: bool = True,
+    final_relu: bool = False,
+    generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """The network that only training uses: an embedding (n, k) to its projection (n, widths[-1]).
 
     Hidden layers are linear, batch normalisation, ReLU; the last one is linear without bias, as in
-    the paper, or linear and ReLU with ``final_relu``. Without widths it is the identity.
+    the paper, or linear and ReLU with ``final_relu``. Without widths it is the identity. Initial
+    weights are drawn from the generator, see :class:`TableLinear`.
 
     Examples
     --------
@@ -441,7 +484,7 @@ def projector(
         is_last = depth == len(widths) - 1
         # Batch normalisation takes any constant away again.
         bias = final_relu if is_last else not batch_norm
-        layers.append(nn.Linear(before, after, bias=bias))
+        layers.append(linear(before, after, bias=bias, generator=generator))
     if final_relu and layers:
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -47,13 +48,34 @@ def fastest_float32(multiplications: float) -> Iterator[None]:
     if multiplications < FEWEST_MULTIPLICATIONS or not onednn_is_exact():
         yield
         return
-    switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = switch.fp32_precision
-    switch.fp32_precision = "bf16"
+    _allowed.enter()
     try:
         yield
     finally:
-        switch.fp32_precision = before
+        _allowed.leave()
+
+
+class _Allowed:
+    """PyTorch's switch, which is the process's, for blocks of several threads that overlap."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, ""
+
+    def enter(self) -> None:
+        switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        with self._lock:
+            if not self._inside:
+                self._before, switch.fp32_precision = switch.fp32_precision, "bf16"
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.mkldnn.matmul.fp32_precision = self._before  # type: ignore[attr-defined]
+
+
+_allowed = _Allowed()
 
 
 @cache

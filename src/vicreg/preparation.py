@@ -202,34 +202,35 @@ def build_network(
     """The network of a configuration for the columns of one table or two, freshly initialised."""
     branches = 1 if config.shared_weights else 2
     tables = [table] * branches if paired is None else [table, paired]
-    # Layers initialise themselves from the global generator: it is lent a seed and given back.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        encoders = [
-            Encoder(
-                one.n_numbers,
-                one.cardinalities,
-                hidden=config.hidden,
-                n_components=config.n_learnt,
-                batch_norm=config.batch_norm,
-                final_relu=config.final_relu,
-                skip=config.skip,
-                n_neighbourhood=config.n_neighbourhood,
-                n_details=config.n_details,
-                n_waves=config.detail_waves,
-                shaped=config.spectrum != "learnt",
-            )
-            for one in tables
-        ]
-        projectors = [
-            projector(
-                config.n_learnt,
-                config.projector,
-                batch_norm=config.batch_norm,
-                final_relu=config.final_relu,
-            )
-            for _ in range(branches)
-        ]
+    # Their own: PyTorch's global one is the user's, and other threads'.
+    generator = torch.Generator().manual_seed(seed)
+    encoders = [
+        Encoder(
+            one.n_numbers,
+            one.cardinalities,
+            hidden=config.hidden,
+            n_components=config.n_learnt,
+            batch_norm=config.batch_norm,
+            final_relu=config.final_relu,
+            skip=config.skip,
+            n_neighbourhood=config.n_neighbourhood,
+            n_details=config.n_details,
+            n_waves=config.detail_waves,
+            shaped=config.spectrum != "learnt",
+            generator=generator,
+        )
+        for one in tables
+    ]
+    projectors = [
+        projector(
+            config.n_learnt,
+            config.projector,
+            batch_norm=config.batch_norm,
+            final_relu=config.final_relu,
+            generator=generator,
+        )
+        for _ in range(branches)
+    ]
     if paired is not None:
         return PairedEmbedding((encoders[0], encoders[1]), projectors[0])
     return JointEmbedding(encoders, projectors)
