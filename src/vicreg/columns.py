@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATE_PARTS",
+    "NUMBER",
     "Column",
     "Kind",
     "is_missing",
@@ -29,7 +31,13 @@ __all__ = [
     "too_large",
 ]
 
-Kind = Literal["number", "boolean", "datetime", "category"]
+Kind = Literal["number", "boolean", "duration", "datetime", "category"]
+
+#: A number as files have it. Python's own rule takes 1_000 too.
+NUMBER = re.compile(
+    r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)\s*",
+    re.ASCII | re.IGNORECASE,
+)
 
 FLOATS = (nw.Float32, nw.Float64)
 SECONDS_A_DAY = 86_400
@@ -55,16 +63,18 @@ class Column:
 def kind_of(source: Source, position: int, name: str) -> Kind | None:
     """What a column holds; None if it holds nothing at all."""
     if not isinstance(source, nw.DataFrame):
-        by_kind: dict[str, Kind] = {"b": "boolean", "M": "datetime"}
+        by_kind: dict[str, Kind] = {"b": "boolean", "m": "duration", "M": "datetime"}
         if source.dtype.kind in "OUS":
             return _kind_of_objects(np.asarray(source[:, position]), name)
         return by_kind.get(source.dtype.kind, "number")
     series = source.get_column(name)
     dtype = series.dtype
-    if dtype.is_numeric() or dtype == nw.Duration:
+    if dtype.is_numeric():
         return "number"
     if dtype == nw.Boolean:
         return "boolean"
+    if dtype == nw.Duration:
+        return "duration"
     if dtype in (nw.Datetime, nw.Date, nw.Time):
         return "datetime"
     if dtype in (nw.String, nw.Categorical, nw.Enum):
@@ -88,18 +98,19 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
         return "boolean"
     if all(isinstance(value, date | time) for value in present):
         return "datetime"
+    if all(isinstance(value, timedelta | np.timedelta64) for value in present):
+        return "duration"
     for value in present:
-        if not isinstance(value, str | bytes | bool | int | float | np.generic) and not hasattr(
-            value, "__float__"
-        ):
+        known = isinstance(value, str | bytes | bool | int | float | np.generic)
+        if isinstance(value, np.timedelta64) or not (known or hasattr(value, "__float__")):
             raise TypeError(
                 f"column {name!r}: argument must be a string or a number, "
                 f"however: {type(value).__name__}"
             )
+    if not all(_is_number(value) for value in present if isinstance(value, str | bytes)):
+        return "category"
     try:
         np.asarray(present, dtype=object).astype(np.float64)
-    except ValueError:
-        return "category"
     except OverflowError:
         raise ValueError(too_large(name)) from None
     return "number"
@@ -165,27 +176,25 @@ def _fill_floats(
 def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     if isinstance(source, np.ndarray):
         column = source[:, position]
-        if column.dtype.kind == "m":
-            return _seconds(column.astype("m8[us]"))
+        if column.dtype.kind in "biuf":
+            return column.astype(np.float64)
     else:
         series = source.get_column(name)
-        if series.dtype == nw.Duration:
-            return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
         if series.dtype.is_numeric() or series.dtype == nw.Boolean:
             return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
         column = np.asarray(series.to_list(), dtype=object)
     missing = np.array([is_missing(value) for value in column.tolist()], dtype=bool)
+    for value in column[~missing].tolist():
+        if not _is_number(value):
+            raise TypeError(
+                f"column {name!r} held numbers when the model was fitted, "
+                f"however: it holds {value!r} now"
+            )
     floats = np.full(len(column), np.nan)
     try:
         floats[~missing] = column[~missing].astype(np.float64)
     except OverflowError:
         raise ValueError(too_large(name)) from None
-    except (ValueError, TypeError):
-        example = next(value for value in column[~missing].tolist() if not _is_number(value))
-        raise TypeError(
-            f"column {name!r} held numbers when the model was fitted, "
-            f"however: it holds {example!r} now"
-        ) from None
     return floats
 
 
@@ -195,9 +204,11 @@ def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
 
 
 def parts_of(source: Block, position: int, name: str, kind: Kind) -> dict[str, NDArray[np.float64]]:
-    """The numbers that a truth value or a date becomes."""
+    """The numbers that a truth value, a duration or a date becomes."""
     if kind == "boolean":
-        return {"value": _as_floats(source, position, name)}
+        return {"value": _truth(source, position, name)}
+    if kind == "duration":
+        return {"value": _durations(source, position, name)}
     seconds = _timestamps(source, position, name)
     days = np.floor(seconds / SECONDS_A_DAY)
     of_day = (seconds - days * SECONDS_A_DAY) / SECONDS_A_DAY
@@ -209,11 +220,49 @@ def parts_of(source: Block, position: int, name: str, kind: Kind) -> dict[str, N
     return dict(zip(DATE_PARTS, values, strict=True))
 
 
+def _truth(source: Block, position: int, name: str) -> NDArray[np.float64]:
+    """0 and 1; NaN where missing."""
+    values = _as_floats(source, position, name)
+    odd = ~np.isnan(values) & (values != 0) & (values != 1)
+    if odd.any():
+        raise ValueError(
+            f"column {name!r} held truth values when the model was fitted, "
+            f"however: it holds {values[odd][0]:g} now"
+        )
+    return values
+
+
+def _durations(source: Block, position: int, name: str) -> NDArray[np.float64]:
+    """Seconds; NaN where missing."""
+    if isinstance(source, np.ndarray):
+        if source.dtype.kind == "m":
+            return _seconds(source[:, position].astype("m8[us]"))
+        values = source[:, position].tolist()
+    else:
+        series = source.get_column(name)
+        if series.dtype == nw.Duration:
+            return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
+        values = series.to_list()
+    if not all(
+        is_missing(value) or isinstance(value, timedelta | np.timedelta64) for value in values
+    ):
+        raise TypeError(
+            f"column {name!r} held durations when the model was fitted, "
+            "however: it holds something else now"
+        )
+    return _seconds(np.array([None if is_missing(v) else v for v in values], dtype="m8[us]"))
+
+
 def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
     """Seconds since 1970, UTC; NaN where missing."""
     if isinstance(source, np.ndarray):
         if source.dtype.kind == "M":
-            moments = source[:, position].astype("M8[us]")
+            given = source[:, position]
+            moments = given.astype("M8[us]")
+            # Of a coarser unit they may be too far away, and would wrap around.
+            coarser = np.datetime_data(given.dtype)[0] not in ("us", "ns", "ps", "fs", "as")
+            if coarser and not np.array_equal(moments.astype(given.dtype), given, equal_nan=True):
+                raise ValueError(too_large(name, ", a date beyond the year 294,246"))
             return _seconds(moments.astype("m8[us]"))
         if source.dtype.kind == "O":
             return _moments(source[:, position].tolist(), name)
@@ -299,8 +348,14 @@ def is_missing(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        return NUMBER.fullmatch(value) is not None
     try:
         float(value)
+    except OverflowError:  # too large a whole number
+        return True
     except (ValueError, TypeError):
         return False
-    return True
+    return not isinstance(value, np.timedelta64)

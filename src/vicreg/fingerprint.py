@@ -74,8 +74,9 @@ def _numbers(
         some, values = values, np.full((part.shape[0], len(names)), np.nan)
         values[:, plain] = some
     for at, kind in enumerate(kinds):
-        if kind == "datetime":
-            values[:, at] = parts_of(part, at, names[at], kind)["time"]
+        if kind in ("datetime", "duration"):
+            first, *_ = parts_of(part, at, names[at], kind).values()  # of a date, the time
+            values[:, at] = first
     values += 0.0
     missing = np.isnan(values)
     if missing.any():

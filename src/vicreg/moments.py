@@ -114,7 +114,9 @@ class Moments:
         if abs(largest) > LARGE:
             raise ValueError(too_large(name, f", which holds {largest:g}"))
         least = 1e-9 if kind == "datetime" else 0.0  # sines of one moment differ by rounding
-        if kind == "number" and not (self.low[0].is_integer() and self.high[0].is_integer()):
+        if kind in ("number", "duration") and not (
+            self.low[0].is_integer() and self.high[0].is_integer()
+        ):
             # Sums of shares, say, are 1 but for rounding.
             least = ROUNDING * float(np.finfo(np.float64).eps) * abs(largest)
         varying = (self.high - self.low > least).tolist()

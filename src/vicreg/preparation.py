@@ -98,6 +98,7 @@ def prepare(
         groups=groups,
         weights=weights,
     )
+    counted = None if weights is None or weights.all() else np.flatnonzero(weights)
     if weights is not None and len(np.unique(weights[weights > 0])) == 1:
         weights = None  # those that are there all count the same
     sources = [source] if paired is None else [source, paired]
@@ -105,6 +106,7 @@ def prepare(
         TableEncoder.fit(
             one,
             training,
+            counted=counted,
             normal_scores=config.normal_scores,
             weights=weights,
             holds=config.kind,

@@ -98,7 +98,8 @@ class Spaces:
         found.views["vicreg"] = embedded_copies(model.embedder_.side()[0], copies)
         found.rows["raw"] = raw
         found.views["raw"] = np.stack(raw_copies, axis=1)
-        if all(column.kind == "number" and column.parts == ("value",) for column in table.columns):
+        plain = ("number", "duration")
+        if all(one.kind in plain and one.parts == ("value",) for one in table.columns):
             unscaled = table.raw(part)  # a gap here, where the fitted rows had none, is the mean
             found.rows["raw unscaled"] = np.where(np.isnan(unscaled), table.mean, unscaled)
         width = pca_width(model.embedder_.config.n_components, len(train), raw.shape[1])

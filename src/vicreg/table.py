@@ -24,6 +24,8 @@ from vicreg.text_columns import category_of, count, nearly_numbers, on_odd_text
 from vicreg.views import Layout, Thin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from vicreg.columns import Kind
@@ -40,6 +42,8 @@ FARTHEST = 10.0
 LARGEST = 1e6
 #: From here on float64 does not tell all whole numbers apart.
 LARGEST_EXACT = 2.0**53
+#: What columns hold that are no counts, by their kind.
+NO_COUNTS = {"category": "text", "datetime": "dates", "duration": "durations"}
 #: Why a column is dropped that is constant only once it is read.
 ROUNDED_TO_ONE = "constant in float64"
 
@@ -112,6 +116,7 @@ class TableEncoder:
         source: Source,
         index: Index | None = None,
         *,
+        counted: Index | None = None,
         normal_scores: bool = False,
         weights: NDArray[np.float64] | None = None,
         holds: str = "table",
@@ -126,6 +131,8 @@ class TableEncoder:
             The table. It is read in blocks, so that no copy of it is ever made.
         index : ndarray of int, optional
             The rows that statistics and categories come from; by default all of them.
+        counted : ndarray of int, optional
+            The rows that say what columns hold; by default all of them.
         normal_scores : bool
             Give every number a second part, its normal score.
         weights : ndarray, shape (rows of the table,), optional
@@ -149,8 +156,8 @@ class TableEncoder:
         names = column_names(source)
         recognise = holds == "auto" and not normal_scores  # which are of numbers, not of counts
         if holds == "counts" or (recognise and looks_like_counts(source, index)):
-            return cls._fit_counts(source, index, weights, n_top_columns)
-        kinds = [kind_of(source, position, name) for position, name in enumerate(names)]
+            return cls._fit_counts(source, index, counted, weights, n_top_columns)
+        kinds = _kinds(source, names, counted)
         draft = cls(
             [
                 Column(str(name), position, kind, _all_parts(kind, normal_scores))
@@ -219,14 +226,14 @@ class TableEncoder:
         cls,
         source: Source,
         index: Index | None,
+        counted: Index | None,
         weights: NDArray[np.float64] | None,
         n_top_columns: int,
     ) -> TableEncoder:
         names = column_names(source)
-        for at, name in enumerate(names):
-            kind = kind_of(source, at, name)
-            if kind in ("category", "datetime"):
-                held = "text" if kind == "category" else "dates"
+        for name, kind in zip(names, _kinds(source, names, counted), strict=True):
+            held = NO_COUNTS.get(str(kind))
+            if held is not None:
                 raise ValueError(
                     f"counts must be whole numbers, however: column {name!r} holds {held}. Leave "
                     "it out (on the command line: --label, --id or --drop), or take the table as "
@@ -491,6 +498,12 @@ class TableEncoder:
         counts = checked_counts(source, first_row)
         kept = [column.position for column in self.columns]
         return self.depth(counts, None if len(kept) == counts.shape[1] else kept)
+
+
+def _kinds(source: Source, names: Sequence[str], counted: Index | None) -> list[Kind | None]:
+    if counted is not None:
+        source = take_rows(source, counted)
+    return [kind_of(source, position, name) for position, name in enumerate(names)]
 
 
 def _all_parts(kind: Kind, normal_scores: bool) -> tuple[str, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from vicreg.columns import Column, texts_of
+from vicreg.columns import NUMBER, Column, texts_of
 from vicreg.sources import blocks
 
 if TYPE_CHECKING:
@@ -19,11 +18,6 @@ __all__ = ["category_of", "count", "nearly_numbers", "on_odd_text"]
 
 #: Share of a text column's values that are numbers from which a note asks whether all should be.
 NEARLY_ALL = 0.9
-#: A number as files have it. Python's own rule takes 1_000 too.
-NUMBER = re.compile(
-    r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)\s*",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 def count(

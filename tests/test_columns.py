@@ -1,0 +1,115 @@
+"""What a column is taken for, and what it may hold once a model knows it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vicreg import VICReg
+from vicreg.columns import kind_of
+from vicreg.sources import read
+from vicreg.table import TableEncoder
+
+NUMBERS = np.random.default_rng(0).normal(size=60)
+
+
+def encoder(**columns: Any) -> TableEncoder:
+    return TableEncoder.fit(read(pd.DataFrame({"x": NUMBERS, **columns})))
+
+
+def encoded(table: TableEncoder, **columns: Any) -> Any:
+    return table.transform(read(pd.DataFrame({"x": NUMBERS, **columns}))).numbers.numpy()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1_02", "10_2", "102"], "category"),  # Python reads all three as 102
+        ([1, "1_000"], "category"),
+        (["1.5", " 2 ", "-3e4", "nan", ".5"], "number"),
+        ([1, "2.5"], "number"),
+        (["１"], "category"),
+    ],
+)
+def test_text_is_a_number_where_files_would_have_it_so(values: list[Any], kind: str) -> None:
+    array = np.array(values, dtype=object)[:, np.newaxis]
+    assert kind_of(array, 0, "x0") == kind
+    if all(isinstance(value, str) for value in values):
+        assert kind_of(array.astype("U"), 0, "x0") == kind
+        plain = array.astype("S") if all(value.isascii() for value in values) else array
+        assert kind_of(plain, 0, "x0") == kind
+
+
+def test_a_column_of_numbers_stays_one() -> None:
+    array = np.array([["1.5", "2"], ["3", "7"]] * 30)
+    table = TableEncoder.fit(array)
+    with pytest.raises(TypeError, match="column 'x0' held numbers .* however: it holds '1_5' now"):
+        table.transform(np.array([["1_5", "2"]]))
+
+
+def test_durations_are_seconds_in_every_form() -> None:
+    seconds = np.round(NUMBERS * 1e6) / 1e3
+    moments = [dt.timedelta(seconds=second) for second in seconds]
+    forms = {
+        "pandas": pd.to_timedelta(moments),
+        "objects": np.array(moments, dtype=object),
+        "numpy": np.array(moments, dtype="m8[us]"),
+        "numpy's in objects": np.array(
+            [np.timedelta64(one, "us") for one in moments], dtype=object
+        ),
+    }
+    wanted = (seconds - seconds.mean()) / seconds.std()
+    for name, column in forms.items():
+        table = encoder(b=column)
+        assert [one.kind for one in table.columns] == ["number", "duration"], name
+        found = encoded(table, b=forms["pandas"])[:, 1]
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    gaps = pd.Series(forms["pandas"]).where(np.arange(60) > 5)
+    table = encoder(b=gaps)
+    assert table.columns[1].parts == ("value", "missing")
+    array = np.array(moments, dtype="m8[ms]")[:, np.newaxis]
+    assert TableEncoder.fit(array).columns[0].kind == "duration"
+
+
+def test_numbers_are_no_durations_and_durations_no_numbers() -> None:
+    durations = pd.to_timedelta(NUMBERS, unit="D")
+    table = encoder(b=durations)
+    with pytest.raises(TypeError, match="column 'b' held durations .* something else now"):
+        encoded(table, b=durations.astype(np.int64))
+    with pytest.raises(TypeError, match="column 'b' held numbers .* it holds .*imedelta"):
+        encoded(encoder(b=NUMBERS), b=durations)
+    mixed = np.array([1.0, np.timedelta64(3, "s")] * 30, dtype=object)
+    with pytest.raises(TypeError, match="column 'b': argument must be .* however: timedelta64"):
+        encoder(b=mixed)
+
+
+@pytest.mark.parametrize("odd", [np.inf, 7.0, -1.0])
+def test_truth_values_stay_true_or_false(odd: float) -> None:
+    table = encoder(b=NUMBERS > 0)
+    told = np.where(NUMBERS > 0, 1.0, 0.0)
+    assert np.array_equal(encoded(table, b=told), encoded(table, b=NUMBERS > 0))
+    told[7] = odd
+    with pytest.raises(ValueError, match=f"column 'b' held truth values .* it holds {odd:g} now"):
+        encoded(table, b=told)
+
+
+def test_dates_too_far_away_are_refused() -> None:
+    far = np.array(["300000-01-01", "2000-01-01"], dtype="M8[s]")[:, np.newaxis]
+    with pytest.raises(ValueError, match="too large: column 'x0', a date beyond the year 294,246"):
+        TableEncoder.fit(far)
+    near = np.array(["1999-01-01", "2000-01-01", "NaT"], dtype="M8[M]")[:, np.newaxis]
+    assert TableEncoder.fit(near).columns[0].kind == "datetime"
+
+
+def test_a_row_of_weight_0_does_not_say_what_a_column_is() -> None:
+    table = pd.DataFrame({"a": [*NUMBERS, "oops"], "b": [*NUMBERS[::-1], 0.0]})
+    model = VICReg(n_components=4, projector=(8,), steps=5, random_state=0)
+    for weights in (np.ones(60), np.linspace(0.1, 1, 60)):
+        model.fit(table, sample_weight=np.append(weights, 0))
+        assert [one.kind for one in model.embedder_.table.columns] == ["number", "number"]
+    model.fit(table)
+    assert model.notes_[0].startswith("dropped 1 identifier-like column: 'a'")
