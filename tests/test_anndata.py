@@ -90,6 +90,13 @@ def test_genes_are_found_by_their_names(sparse: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_frames_of_embeddings_bear_the_names_of_the_cells() -> None:
+    data = annotated()
+    model = VICReg(**SMALL).set_output(transform="pandas")
+    assert model.fit_transform(data).index.equals(data.obs_names)
+    assert model.transform(data[5:9]).index.equals(data.obs_names[5:9])
+
+
 def test_genes_that_cannot_be_found_are_named() -> None:
     data = annotated()
     model = VICReg(**SMALL).fit(data)
@@ -186,6 +193,8 @@ def test_genes_may_be_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert model.feature_names_in_.tolist() == list(rest.var_names)
     wanted = VICReg(**{**SMALL, "n_threads": None}).fit(rest).transform(rest)
     assert np.array_equal(model.transform(data), wanted)
+    assert np.array_equal(model.transform(layered()), wanted)
+    assert np.array_equal(model.transform(tmp_path / "cells.h5ad"), wanted)
     capsys.readouterr()
     for out in ("Z.npy", "other.h5ad"):
         on_the_command_line(tmp_path, "embed", "@m", "@cells.h5ad", "--out", f"@{out}")

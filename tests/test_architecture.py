@@ -16,7 +16,7 @@ ORDER = [
     *(
         "config",
         "precision",
-        "torch_state",
+        "plain_state",
         "loss",
         "networks",
         "draws",

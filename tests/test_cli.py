@@ -125,6 +125,38 @@ def test_fit_info_embed_and_evaluate_go_hand_in_hand(data: Path, tmp_path: Path,
     assert '"s177"' in page
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_table_is_not_replaced_by_what_is_made_of_it(
+    fitted: Path, tmp_path: Path, run: Any, link: bool
+) -> None:
+    data = tmp_path / "t.csv"
+    before, out = data.read_bytes(), data
+    if link:
+        out = tmp_path / "link.csv"
+        out.symlink_to(data)
+    for option, arguments in (
+        ("--out", ("embed", fitted, data)),
+        ("--report", ("evaluate", fitted, data)),
+        ("--watch", ("fit", data, "--out", tmp_path / "other", *FAST)),
+    ):
+        told = run(*arguments, option, out)
+        assert told.status == 2
+        assert f"{option} must be another file than the table" in told.err
+        assert data.read_bytes() == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_batch_that_is_a_feature_is_told_of(tmp_path: Path, run: Any) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    for dropped in ((), ("--drop", "colour")):
+        model = tmp_path / f"m{len(dropped)}"
+        given = ("--label", "species", "--id", "sample", *dropped)
+        run("fit", tmp_path / "t.csv", "--out", model, *given, *FAST)
+        told = run("evaluate", model, tmp_path / "t.csv", "--batch", "colour", "--no-controls")
+        assert told.status == 0
+        assert ("was fitted on 'colour'" in told.out) == (not dropped)
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_a_label_that_the_model_remembers_may_be_named_again(
     fitted: Path, tmp_path: Path, run: Any, last: bool

@@ -295,3 +295,34 @@ def test_threads_are_a_whole_number(given: dict[str, Any]) -> None:
         VICReg(**SMALL | given).fit(np.eye(9))
     with pytest.raises(TypeError, match="device must be 'auto', 'cpu' or 'cuda', however: device="):
         VICReg(**SMALL, device=None).fit(np.eye(9))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "names", [range(6), [("a", k) for k in range(6)]], ids=["numbers", "levels"]
+)
+def test_columns_whose_names_are_no_text_are_known_again(names: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 6))
+    frame = pd.DataFrame(
+        X, columns=pd.MultiIndex.from_tuples(names) if names != range(6) else names
+    )
+    model = VICReg(n_components=4, projector=(8,), steps=5, random_state=0).fit(frame)
+    wanted = model.transform(frame)
+    assert np.array_equal(model.transform(X), wanted)
+    for other in (frame.iloc[:, ::-1], frame.set_axis([7, *range(1, 6)], axis=1)):
+        with pytest.raises(
+            ValueError, match="columns of the fit in their order, however: column 0"
+        ):
+            model.transform(other)
+    array = VICReg(n_components=4, projector=(8,), steps=5, random_state=0).fit(X)
+    assert np.array_equal(array.transform(frame), wanted)
+
+
+def test_an_index_goes_along_with_the_second_table_alone() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 6))
+    model = VICReg(n_components=4, projector=(8,), steps=5, random_state=0)
+    model.set_output(transform="pandas").fit(X, X_paired=X[:, :3])
+    second = pd.DataFrame(X[:, :3], index=range(9, 69))
+    assert model.transform(X_paired=second).index.equals(second.index)
+    assert model.transform(X, X_paired=second).index.tolist() == list(range(60))
+    both = model.transform(pd.DataFrame(X, index=second.index), X_paired=X[:, :3])
+    assert both.index.equals(second.index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -105,6 +106,7 @@ def test_an_altered_document_is_noticed(saved: Path) -> None:
     ("content", "message"),
     [
         ('{"format": 1, "vicreg"', "model.json is not JSON"),
+        ("[" * 200_000, "model.json is not JSON"),
         ("[1, 2]", "model.json is not a vicreg model"),
         ('{"a": 1}', "model.json is not a vicreg model"),
         ('{"format": 99, "sha256": ""}', "has format 99, this version reads format 1: install"),
@@ -138,6 +140,59 @@ def test_a_model_of_another_version_is_told_of(
     (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         load(saved)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("weights_sha256",), None, "weights.safetensors was altered"),
+        (("params",), None, "cannot read it .*TypeError"),
+        (("n_threads",), -1, "cannot read it .*n_threads must be"),
+        (("n_threads",), "a", "cannot read it .*n_threads must be"),
+        (("table", "columns", 0, "kind"), "evil", "cannot read it .*'evil'"),
+        (("table", "columns", 0, "position"), 99, "cannot read it .*no column of 4"),
+        (("table", "columns"), None, "cannot read it .*TypeError"),
+        (("history",), [], "cannot read it"),
+    ],
+)
+def test_a_document_that_was_made_up_is_refused(
+    saved: Path, place: tuple[Any, ...], value: Any, message: str
+) -> None:
+    """With the right checksum: whoever writes one can work it out."""
+    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
+    del document["sha256"]
+    *above, last = place
+    inner = document
+    for step in above:
+        inner = inner[step]
+    if value is None and last == "weights_sha256":
+        del inner[last]
+    else:
+        inner[last] = value
+    document["sha256"] = vicreg.persistence._digest(document)
+    (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load(saved)
+
+
+def test_weights_that_were_made_up_are_refused(saved: Path) -> None:
+    weights = (saved / WEIGHTS).read_bytes()[:100]
+    (saved / WEIGHTS).write_bytes(weights)
+    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
+    del document["sha256"]
+    document["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    document["sha256"] = vicreg.persistence._digest(document)
+    (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ValueError, match="cannot read it .*SafetensorError"):
+        load(saved)
+
+
+def test_a_name_that_is_no_text_of_utf_8_is_saved(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a\ud800": np.arange(60.0), "b": np.arange(60.0)[::-1] ** 2})
+    small().fit(frame).save(tmp_path / "model")
+    assert np.array_equal(
+        load(tmp_path / "model").transform(frame), small().fit(frame).transform(frame)
+    )
 
 
 def test_binary_rubbish_is_refused(saved: Path) -> None:

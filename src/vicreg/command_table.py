@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vicreg.estimator import VICReg
 
-__all__ = ["LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
+__all__ = ["LAYER", "CommandFile", "CommandTable", "check_no_input", "checked_delimiter"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
@@ -69,6 +69,21 @@ def checked_delimiter(given: str | None, *paths: Path | None) -> str | None:
             f"however: {given!r}; give ';' or '|', say"
         )
     return delimiter
+
+
+def check_no_input(option: str, out: Path | None, *inputs: Path | None) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises
+    ------
+    ValueError
+    """
+    if out is None or not out.exists():
+        return
+    if any(path is not None and path.exists() and out.samefile(path) for path in inputs):
+        raise ValueError(
+            f"{option} must be another file than the table, which it would replace, however: {out}"
+        )
 
 
 class CommandFile:

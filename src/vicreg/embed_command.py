@@ -40,7 +40,7 @@ def embed(
     """
     import numpy as np
 
-    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
+    from vicreg.command_table import LAYER, CommandFile, check_no_input, checked_delimiter
     from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
     from vicreg.estimator import load
     from vicreg.inference import BLOCK
@@ -48,10 +48,13 @@ def embed(
 
     # Before the work, not after it.
     check_embedding_file(out, onto_annotated=is_h5ad(data))
+    check_no_input(
+        "--out", out, None if is_h5ad(data) else data, paired
+    )  # an h5ad keeps all it has
     delimiter = checked_delimiter(delimiter, data, paired)
     fitted = load(model)
     named = [id, fitted.aside_.get("id")]
-    of_model = fitted.aside_.get(LAYER)
+    of_model = fitted.aside_.pop(LAYER, None)  # the file gives it, or what --layer says
     files = [CommandFile(data, layer=layer, of_model=of_model, ids=named, delimiter=delimiter)]
     if paired is not None:
         files.append(CommandFile(paired, ids=named, delimiter=delimiter))

@@ -12,9 +12,9 @@ from vicreg.details import fit_details
 from vicreg.inference import BLOCK, Inference
 from vicreg.neighbourhoods import fit_neighbourhoods
 from vicreg.pairs import PairedEmbedding
+from vicreg.plain_state import threads
 from vicreg.sources import blocks
 from vicreg.spectrum import shape_spectrum
-from vicreg.torch_state import threads
 from vicreg.training import InterruptedWarning
 
 if TYPE_CHECKING:

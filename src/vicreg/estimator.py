@@ -15,11 +15,19 @@ from sklearn.utils.validation import check_is_fitted
 from vicreg.config import Config, from_json, number
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
-from vicreg.header import PairedTable, TableHeader, layer_of_counts, named, naming, read_checked
+from vicreg.header import (
+    PairedTable,
+    TableHeader,
+    check_names,
+    layer_of_counts,
+    named,
+    naming,
+    read_checked,
+)
 from vicreg.per_row import PerRow
 from vicreg.persistence import Artifact, read_artifact, write_artifact
-from vicreg.sources import contents
-from vicreg.torch_state import plain_torch
+from vicreg.plain_state import plain_state
+from vicreg.sources import contents, is_annotated, matrices, with_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -376,7 +384,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         """
         return self._embedding(X, X_paired)
 
-    @plain_torch()
+    @plain_state()
     def _embedding(self, X: object, X_paired: object, *, first_row: int = 0) -> NDArray[np.float32]:
         """What ``transform`` gives; ``first_row`` is what messages call the first of the rows."""
         check_is_fitted(self)
@@ -386,8 +394,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         if X is not None:
             table = contents(X)
             with naming(self, table):
-                source = self._read(table, reset=False)
-                sides.append(self.embedder_.embed(source, first_row=first_row))
+                sides.append(self.embedder_.embed(self._read(table), first_row=first_row))
         if X_paired is not None:
             if self.paired_columns_ is None:
                 raise ValueError(
@@ -395,6 +402,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                     "fitted on X alone; fit it with fit(X, X_paired=...)"
                 )
             source = read_checked(self.paired_columns_, X_paired, reset=False)
+            check_names(self.paired_columns_, self.embedder_.side(1)[1].columns, source)
             sides.append(self.embedder_.embed(source, side=1, first_row=first_row))
         if len(sides) == 1:
             return sides[0]
@@ -453,7 +461,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         )
         write_artifact(artifact, Path(path))
 
-    @plain_torch()
+    @plain_state()
     def _fit(
         self,
         X: object,
@@ -533,8 +541,14 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         self.notes_ = list(embedder.notes)
         self.n_iter_ = embedder.history.last_step
 
-    def _read(self, X: object, *, reset: bool) -> Source:
-        return read_checked(self, X, reset=reset)
+    def _read(self, X: object) -> Source:
+        """A table with the fitted columns; of an AnnData the layer of the fit, if it has it."""
+        table, layer = contents(X), self.aside_.get("layer")
+        if layer is not None and is_annotated(table) and layer in matrices(table):
+            table = with_layer(table, layer)
+        source = read_checked(self, table, reset=False)
+        check_names(self, self.embedder_.table.columns, source)
+        return source
 
     @property
     def _n_features_out(self) -> int:
@@ -561,13 +575,23 @@ _wrapped_transform = VICReg.transform
 
 @functools.wraps(_wrapped_transform)
 def _transform(self: VICReg, X: object = None, *, X_paired: object = None) -> NDArray[np.float32]:
-    return _wrapped_transform(self, X, X_paired=X_paired)
+    embedding: Any = _wrapped_transform(self, X, X_paired=X_paired)
+    # scikit-learn looks for an index in frames that are X.
+    table: Any = X_paired if X is None else X
+    names = table.obs_names if is_annotated(table) else getattr(table, "index", None)
+    if _is_pandas(embedding) and (_is_pandas(table) or is_annotated(table)):
+        embedding.index = names
+    return embedding  # type: ignore[no-any-return]
+
+
+def _is_pandas(table: object) -> bool:
+    return type(table).__module__.split(".")[0] == "pandas"
 
 
 VICReg.transform = _transform  # type: ignore[method-assign]
 
 
-@plain_torch()
+@plain_state()
 def load(path: str | Path) -> VICReg:
     """A fitted model from the folder that :meth:`VICReg.save` wrote.
 

@@ -52,7 +52,7 @@ def evaluate(
     """Score a model's embedding beside the raw table, PCA and controls."""
     from sklearn.base import clone
 
-    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
+    from vicreg.command_table import LAYER, CommandFile, check_no_input, checked_delimiter
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
     from vicreg.holdout import FEWEST_GROUPS
@@ -60,12 +60,13 @@ def evaluate(
 
     if report is not None:
         check_file(report)  # before the work, not after it
+        check_no_input("--report", report, data)
     fitted = load(model)
     kept = fitted.aside_
     table = CommandFile(
         data,
         layer=layer,
-        of_model=kept.get(LAYER),
+        of_model=kept.pop(LAYER, None),
         ids=[id, kept.get("id")],
         groups=[kept.get("groups")],
         delimiter=checked_delimiter(delimiter, data),
@@ -77,7 +78,8 @@ def evaluate(
     labelled = label is not None or (name is not None and name in table.columns)
     ids = table.ids(id, fitted.aside_.get("id"))
     batches = None if batch is None else table.column(batch)
-    if batch is not None and batch not in getattr(fitted, "feature_names_in_", ()):
+    in_features = batch is not None and batch in getattr(fitted, "feature_names_in_", ())
+    if not in_features:
         aside["batch"] = batch  # a batch that the model was fitted on stays a feature
     if refit and fitted.paired_columns_ is not None:
         raise ValueError(
@@ -109,6 +111,11 @@ def evaluate(
         batch_name=batch or "batch",
     )
     card.notes += table.ignored(aside, columns)
+    if in_features:
+        card.notes.append(
+            f"the model was fitted on {batch!r}, so of course it tells batches apart; leave it out "
+            f"of the fit (vicreg fit --drop {batch})"
+        )
     if report is not None:
         card.to_html(report)
     if as_json:

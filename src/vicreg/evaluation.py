@@ -23,13 +23,13 @@ from vicreg.holdout import check_groups, hold_out, some_of
 from vicreg.maps import MOST_POINTS, check_umap
 from vicreg.metrics import LabelledSplit
 from vicreg.per_row import PerRow
+from vicreg.plain_state import plain_state
 from vicreg.scorecard import Scorecard
 from vicreg.scores import Judged, cluster_count, score_spaces
 from vicreg.shown_columns import columns_at
 from vicreg.sources import column_names, contents, is_annotated, read, take_rows
 from vicreg.spaces import Spaces, native, pca_width
 from vicreg.targets import MOST_CLASSES, Target
-from vicreg.torch_state import plain_torch
 from vicreg.view import CLUSTERS, View, names_of_rows
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ PERHAPS_SEEN = (
 )
 
 
-@plain_torch()
+@plain_state()
 def evaluate(
     model: VICReg,
     X: object,
@@ -172,7 +172,7 @@ def evaluate(
     clock = _Clock()
     fitted = _is_fitted(model)
     contained = contents(X)
-    source = model._read(contained, reset=False) if fitted else read(contained)
+    source = model._read(contained) if fitted else read(contained)
     n_rows = source.shape[0]
     if n_rows < FEWEST_SCORED:
         raise ValueError(

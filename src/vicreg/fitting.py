@@ -6,9 +6,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from vicreg.per_row import NOTHING_TOLD, PerRow
+from vicreg.plain_state import threads
 from vicreg.preparation import Prepared, prepare
 from vicreg.progress import ProgressBar
-from vicreg.torch_state import threads
 from vicreg.training import train, train_together
 
 if TYPE_CHECKING:

@@ -18,11 +18,13 @@ from vicreg.sources import contents, is_annotated, read, take_columns
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from vicreg.columns import Column
     from vicreg.sources import Source
 
 __all__ = [
     "PairedTable",
     "TableHeader",
+    "check_names",
     "ignored",
     "layer_of_counts",
     "named",
@@ -92,6 +94,28 @@ def places_of(fitted: Sequence[str], given: Sequence[str]) -> list[int]:
             "however: some are there more than once; rename them (adata.var_names_make_unique())"
         )
     return [places[name] for name in fitted]
+
+
+def check_names(owner: BaseEstimator, fitted: Sequence[Column], source: Source) -> None:
+    """Refuse a frame whose names at the places of a fit's columns are others.
+
+    scikit-learn knows names that are text; others, such as whole numbers, are looked at here.
+
+    Raises
+    ------
+    ValueError
+    """
+    if hasattr(owner, "feature_names_in_") or not isinstance(source, nw.DataFrame):
+        return
+    if all(column.name == f"x{column.position}" for column in fitted):
+        return  # the fit was of an array
+    names = [str(name) for name in source.columns]
+    for column in fitted:
+        if names[column.position] != column.name:
+            raise ValueError(
+                "the table must have the columns of the fit in their order, however: column "
+                f"{column.position} is {names[column.position]!r}, at the fit {column.name!r}"
+            )
 
 
 def ignored(fitted: Sequence[str], given: Sequence[str]) -> list[str]:

@@ -13,14 +13,15 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors
 import safetensors.torch
 import torch
 
 from vicreg import __version__
-from vicreg.config import config_from
+from vicreg.columns import Kind
+from vicreg.config import config_from, number
 from vicreg.embedder import Embedder
 from vicreg.history import History
 from vicreg.modelcard import model_card
@@ -134,7 +135,8 @@ def write_artifact(artifact: Artifact, folder: Path) -> None:
     try:
         (fresh / WEIGHTS).write_bytes(weights)
         (fresh / DOCUMENT).write_text(json.dumps(document, indent=1), encoding="utf-8")
-        (fresh / CARD).write_text(model_card(document, artifact.evaluation), encoding="utf-8")
+        card = model_card(document, artifact.evaluation)
+        (fresh / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
         fresh.chmod(0o755)
         put_in_place(fresh, folder, lambda earlier: OWN if _is_model(earlier) else ())
     finally:
@@ -157,7 +159,10 @@ def read_artifact(folder: Path) -> Artifact:
     document, weights = patiently(lambda: _read_files(folder))
     try:
         return _artifact(document, safetensors.torch.load(weights))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        *(KeyError, TypeError, ValueError, AttributeError, RuntimeError),
+        safetensors.SafetensorError,
+    ) as error:
         raise ValueError(
             f"{folder} was written by vicreg {document.get('vicreg')}, and this version, "
             f"{__version__}, cannot read it ({type(error).__name__}: {error}); load it with that "
@@ -174,7 +179,7 @@ def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
             raise FileNotFoundError(f"{folder} is not a whole model: {name} is missing")
     document = _read_document(folder / DOCUMENT)
     weights = (folder / WEIGHTS).read_bytes()
-    if hashlib.sha256(weights).hexdigest() != document["weights_sha256"]:
+    if hashlib.sha256(weights).hexdigest() != document.get("weights_sha256"):
         raise ValueError(
             f"{folder / WEIGHTS} was altered after it was saved (checksum); save the model again"
         )
@@ -188,6 +193,11 @@ def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Art
     if paired is not None:
         second = TableEncoder.from_state(paired.pop("table"), _arrays(tensors, "paired."))
     config = config_from(document["config"])
+    number(1, whole=True)("n_threads", document["n_threads"])
+    _check_columns(table, document["n_features"])
+    if paired is not None and second is not None:
+        _check_columns(second, paired["n_features"])
+    params = dict(document["params"])
     network = build_network(table, config, seed=0, paired=second)
     network.load_state_dict(
         {
@@ -209,7 +219,7 @@ def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Art
     )
     return Artifact(
         embedder,
-        document["params"],
+        params,
         document["feature_names"],
         document["n_features"],
         document["n_rows"],
@@ -217,6 +227,12 @@ def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Art
         paired,
         document.get("fitted_on"),
     )
+
+
+def _check_columns(table: TableEncoder, n_features: int) -> None:
+    for column in table.columns:
+        if column.kind not in get_args(Kind) or not 0 <= column.position < n_features:
+            raise ValueError(f"no column of {n_features} is {column.name!r}, {column.kind!r}")
 
 
 def _arrays(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, Any]:
@@ -252,7 +268,7 @@ def _is_model(folder: Path) -> bool:
 def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict) or "format" not in document or "sha256" not in document:
         raise ValueError(f"{path} is not a vicreg model")

@@ -29,6 +29,7 @@ __all__ = [
     "drop_columns",
     "is_annotated",
     "is_h5ad",
+    "matrices",
     "read",
     "shuffle_columns",
     "take_columns",
@@ -177,10 +178,10 @@ def with_layer(data: Any, name: str) -> Any:
         return data.raw.to_adata()
     if name == "X" and data.X is not None:
         return data
-    raise ValueError(f"no layer {name!r}; it has {', '.join(_matrices(data)) or 'none'}")
+    raise ValueError(f"no layer {name!r}; it has {', '.join(matrices(data)) or 'none'}")
 
 
-def _matrices(data: Any) -> list[str]:
+def matrices(data: Any) -> list[str]:
     """Names of an AnnData's matrices."""
     own = ["X"] if data.X is not None else []
     return [*own, *(str(name) for name in data.layers), *(["raw"] if data.raw is not None else [])]
@@ -281,7 +282,7 @@ def _checked_annotated(data: Any) -> Any:
     if data.isbacked:
         raise ValueError("an AnnData must be in memory, however: it is backed; call .to_memory()")
     if data.X is None:
-        names = _matrices(data)
+        names = matrices(data)
         advice = f"; take a layer, adata.layers[NAME] or --layer NAME: {', '.join(names)}"
         raise ValueError(
             f"an AnnData must have its matrix in X, however: X is None{advice if names else ''}"

@@ -1,35 +1,37 @@
-"""PyTorch's state as this package needs it, whatever the one is that it is called in."""
+"""PyTorch's and NumPy's state as this package needs it, whatever the one that calls it has set."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["plain_torch", "threads"]
+__all__ = ["plain_state", "threads"]
 
 
 @contextmanager
-def plain_torch() -> Iterator[None]:
+def plain_state() -> Iterator[None]:
     """Within this block tensors are float32 on the CPU unless said otherwise, and gradients there.
 
-    For whoever calls from under :func:`torch.no_grad`, inference mode, autocast, or with another
-    default dtype or device. Also a decorator.
+    For whoever calls from under :func:`torch.no_grad`, inference mode, autocast, with another
+    default dtype or device, or has NumPy raise what it passes over by default. Also a decorator.
 
     Examples
     --------
     >>> import torch
-    >>> from vicreg.torch_state import plain_torch
-    >>> with torch.no_grad(), plain_torch():
+    >>> from vicreg.plain_state import plain_state
+    >>> with torch.no_grad(), plain_state():
     ...     (torch.ones(2, requires_grad=True) * 2).requires_grad
     True
     """
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for kind in ("cpu", "cuda"):
