@@ -82,6 +82,7 @@ ORDER = [
         "events",
     ),
     *(
+        "scored_rows",
         "scorecard",
         "evaluation",
         "plots",

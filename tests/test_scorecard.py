@@ -414,8 +414,8 @@ def test_more_than_a_hundred_classes_leave_out_what_takes_too_long() -> None:
 
 
 def test_the_number_of_scored_rows_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vicreg.evaluation.MOST_SCORED", 120)
-    monkeypatch.setattr("vicreg.evaluation.MOST_PROBED", 200)
+    monkeypatch.setattr("vicreg.scored_rows.MOST_SCORED", 120)
+    monkeypatch.setattr("vicreg.scored_rows.MOST_PROBED", 200)
     card = evaluate(small(), X, Y, maps=False, controls=False)
     assert card.n_scored == 120
     assert card.scores["raw"]["linear"] > 0.8

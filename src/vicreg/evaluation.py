@@ -19,12 +19,11 @@ from vicreg import __version__
 from vicreg.estimator import VICReg
 from vicreg.fingerprint import fingerprint
 from vicreg.frames import listed
-from vicreg.holdout import check_groups, hold_out, some_of
-from vicreg.maps import MOST_POINTS, check_umap
-from vicreg.metrics import LabelledSplit
+from vicreg.maps import check_umap
 from vicreg.per_row import PerRow
 from vicreg.plain_state import plain_state
 from vicreg.scorecard import Scorecard
+from vicreg.scored_rows import FEWEST_TEST_ROWS, Division, ScoredRows
 from vicreg.scores import Judged, cluster_count, score_spaces
 from vicreg.shown_columns import columns_at
 from vicreg.sources import column_names, contents, is_annotated, read, take_rows
@@ -43,18 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-#: Fewer held-out rows than this say little: then all rows are scored, and the card says so.
-FEWEST_TEST_ROWS = 100
 #: Fewer scored rows than this say nothing at all.
 FEWEST_SCORED = 3
 #: Rows of a class that say little of it.
 FEW_OF_CLASS = 3
-#: Rows that are scored, that probes and PCA learn from, and that views are made of, at the most.
-MOST_SCORED = 4000
-MOST_PROBED = 10_000
-MOST_VIEWED = 256
-#: Entries of a space that is held in memory, about: 400 MB.
-MOST_ENTRIES = 50_000_000
 #: Of a fitted model, which is scored as it is.
 SEEN = (
     "these are the rows that the model was fitted on: its scores are better than they would be on "
@@ -185,7 +176,7 @@ def evaluate(
     columns = _names_of_columns(model if fitted else None, contained, source)
     columns_at(columns, show)
 
-    division = _Division.of(n_rows, test_size, judged_by, told.groups, random_state)
+    division = Division.of(n_rows, test_size, judged_by, told.groups, random_state)
     fit = _Fit.of(model, source, division, told, controls=controls)
     clock.lap("fit")
     notes = list(fit.notes)
@@ -198,7 +189,8 @@ def evaluate(
                 f"{label_name} must be known of at least {FEWEST_SCORED} of the rows that are "
                 f"scored, however: of {len(scored)}; leave y out, or give more of it"
             )
-    rows = _Rows.of(fit.model, division.train, scored, n_rows, random_state, maps=maps)
+    width = max(_width(fit.model), fit.model.embedder_.config.n_components)
+    rows = ScoredRows.of(division.train, scored, n_rows, width, random_state, maps=maps)
     notes += _notes_on_pca(fit.model, rows)
     spaces = Spaces.of(
         fit.model,
@@ -287,33 +279,6 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Division:
-    """Rows that a fit learns from and rows that are scored, in order; all are both where too few
-    could be held out."""
-
-    train: Index
-    scored: Index
-    held_out: bool
-
-    @classmethod
-    def of(
-        cls,
-        n_rows: int,
-        test_size: float,
-        judged_by: Target | None,
-        groups: NDArray[np.int64] | None,
-        random_state: int,
-    ) -> _Division:
-        if groups is not None:
-            check_groups(groups)
-        labels = None if judged_by is None or judged_by.is_number else judged_by.values
-        train, scored = hold_out(n_rows, test_size, random_state, labels=labels, groups=groups)
-        if len(scored) >= FEWEST_TEST_ROWS:
-            return cls(train, scored, held_out=True)
-        return cls(np.arange(n_rows), np.arange(n_rows), held_out=False)
-
-
-@dataclass(frozen=True)
 class _Fit:
     """The fitted model that is scored, and what fits of its controls are to be told.
 
@@ -330,7 +295,7 @@ class _Fit:
 
     @classmethod
     def of(
-        cls, model: VICReg, source: Source, division: _Division, told: PerRow, *, controls: bool
+        cls, model: VICReg, source: Source, division: Division, told: PerRow, *, controls: bool
     ) -> _Fit:
         """Of a model that is fitted, as it is; else of a clone, fitted on the division's rows."""
         # Drawn once: the controls begin with the model's own weights. A generator's copy draws.
@@ -360,66 +325,6 @@ class _Fit:
                 f"too few rows to hold {FEWEST_TEST_ROWS} out: scored on the rows of the fit"
             )
         return cls(model, not division.held_out, seed, beside, of_table, notes)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows that are worked with: what probes and PCA learn from, what is scored, shown on maps
-    and looked at in corrupted copies. ``used`` are all of these, which the spaces hold."""
-
-    learnt: Index
-    scored: Index
-    shown: Index
-    viewed: Index
-    used: Index
-
-    @classmethod
-    def of(
-        cls,
-        model: VICReg,
-        train: Index,
-        scored: Index,
-        n_rows: int,
-        random_state: int,
-        *,
-        maps: bool,
-    ) -> _Rows:
-        """No more than the spaces have memory for."""
-        random = np.random.default_rng(random_state)
-        width = max(_width(model), model.embedder_.config.n_components)
-        most = max(1000, MOST_ENTRIES // width)
-        scored = some_of(scored, min(MOST_SCORED, most), random)
-        learnt = some_of(train, min(MOST_PROBED, most), random)
-        shown = _with_others(scored, n_rows, min(MOST_POINTS, most), random) if maps else scored
-        viewed = some_of(scored, MOST_VIEWED, random)
-        return cls(
-            learnt, scored, shown, viewed, np.unique(np.concatenate((scored, learnt, shown)))
-        )
-
-    def at(self, rows: Index) -> Index:
-        """Positions of rows among those that are used."""
-        return np.searchsorted(self.used, rows)
-
-    def probe_split(
-        self,
-        target: Target,
-        groups: NDArray[np.int64] | None,
-        division: _Division,
-        random_state: int,
-    ) -> LabelledSplit:
-        """A probe's learning and scored rows among the used ones, whose groups these are; crossed
-        over the scored rows where all rows are scored."""
-        values = target.values[self.used]
-        learnt, scored = self.at(self.learnt[target.known[self.learnt]]), self.at(self.scored)
-        if len(np.unique(values[learnt])) < 2:
-            return LabelledSplit(values, [])
-        if division.held_out:
-            return LabelledSplit.held_out(values, learnt, scored)
-        split = LabelledSplit.crossed(
-            values[scored], random_state, None if groups is None else groups[scored]
-        )
-        folds = [] if split is None else [(scored[one], scored[two]) for one, two in split.folds]
-        return LabelledSplit(values, folds)
 
 
 class _Clock:
@@ -493,7 +398,7 @@ def _width(model: VICReg) -> int:
     return table.n_numbers + sum(table.cardinalities)
 
 
-def _notes_on_pca(model: VICReg, rows: _Rows) -> list[str]:
+def _notes_on_pca(model: VICReg, rows: ScoredRows) -> list[str]:
     n_components, width = model.embedder_.config.n_components, _width(model)
     of_pca = pca_width(n_components, len(rows.learnt), width)
     if of_pca >= min(n_components, width):
@@ -503,14 +408,6 @@ def _notes_on_pca(model: VICReg, rows: _Rows) -> list[str]:
         "there are rows a linear probe says nothing"
     )
     return [note]
-
-
-def _with_others(scored: Index, n_rows: int, most: int, random: np.random.Generator) -> Index:
-    """The scored rows and others, at most so many, in order."""
-    others = np.setdiff1d(np.arange(n_rows), scored)
-    return np.sort(
-        np.concatenate((scored[:most], some_of(others, max(0, most - len(scored)), random)))
-    )
 
 
 def _colours(
