@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from vicreg import VICReg, load
 from vicreg.plain_state import plain_state
+from vicreg.precision import fastest_float32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +102,7 @@ def test_fits_in_threads_are_those_one_after_the_other() -> None:
 
 
 FORKED = """
+import math
 import multiprocessing
 import numpy as np
 import torch
@@ -128,3 +131,17 @@ def test_a_process_forked_after_a_fit_of_one_thread_can_fit() -> None:
         [sys.executable, "-c", FORKED], env=environment, capture_output=True, check=False, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_blocks_that_overlap_leave_the_library_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's switch is the process's: of two threads the first one to leave must not turn it."""
+    monkeypatch.setattr("vicreg.precision.onednn_is_exact", lambda: True)
+    switch: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = switch.fp32_precision
+    first, second = fastest_float32(math.inf), fastest_float32(math.inf)
+    with ExitStack() as stack:
+        first.__enter__()
+        stack.enter_context(second)
+        first.__exit__(None, None, None)
+        assert switch.fp32_precision == "bf16"
+    assert switch.fp32_precision == before
