@@ -18,6 +18,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from vicreg import VICReg, evaluate
+from vicreg.live import LiveState, write_live_page
 
 NASTY = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 CHROMIUM = os.environ.get("VICREG_BROWSER") or shutil.which("chromium")
@@ -91,18 +92,22 @@ def settle(page: Any) -> None:
 
 def colours(page: Any, panel: int = 0) -> dict[tuple[int, int, int], int]:
     """Opaque colours of a map's canvas and how many pixels have them."""
-    data = page.evaluate(
+    found = page.evaluate(
         """panel => {
             const canvas = document.querySelectorAll(".stage canvas:first-child")[panel];
-            const box = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-            return Array.from(box.data);
+            const { data } = canvas.getContext("2d")
+                .getImageData(0, 0, canvas.width, canvas.height);
+            const counts = new Map();
+            for (let i = 0; i < data.length; i += 4) {
+                if (data[i + 3] < 255) continue;
+                const colour = (data[i] << 16) + (data[i + 1] << 8) + data[i + 2];
+                counts.set(colour, (counts.get(colour) || 0) + 1);
+            }
+            return [...counts];
         }""",
         panel,
     )
-    pixels = np.array(data).reshape(-1, 4)
-    found, counts = np.unique(pixels[pixels[:, 3] == 255][:, :3], axis=0, return_counts=True)
-    pairs = zip(found.tolist(), counts.tolist(), strict=True)
-    return {(red, green, blue): count for (red, green, blue), count in pairs}
+    return {(one >> 16, one >> 8 & 255, one & 255): count for one, count in found}
 
 
 def stage(page: Any, panel: int) -> Any:
@@ -393,4 +398,199 @@ def test_a_row_has_its_date_to_the_minute(browser: Any, tmp_path: Path) -> None:
         assert f"2024-05-17 {10 + (31 + row) // 60}:{(31 + row) % 60:02}" in page.locator(
             ".detail dl"
         ).inner_text().split("\n")
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of 60 rows: a tenth of the labels are missing, and every third of a number."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(60, 3)), columns=["a", "b", "c"])
+    table["third"] = np.where(np.arange(60) % 3 == 0, np.nan, np.arange(60.0))
+    table["truth"] = np.arange(60) % 4 == 0
+    table["wait"] = pd.to_timedelta(np.arange(60) * 30, unit="s")
+    labels = [None if i % 10 == 0 else "xy"[i % 2] for i in range(60)]
+    path = tmp_path_factory.mktemp("gaps") / "report.html"
+    model = VICReg(n_components=300, hidden=(8,), projector=(8,), steps=20, random_state=0)
+    evaluate(model, table, labels, controls=False, label_name="kind").to_html(path)
+    return path
+
+
+@pytest.fixture
+def page_of_gaps(browser: Any, gaps: Path) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1200, "height": 1000})
+    opened.goto(gaps.as_uri())
+    opened.wait_for_selector("html[data-ready]")
+    settle(opened)
+    yield opened
+    opened.close()
+
+
+def legend(page: Any) -> list[str]:
+    entries = page.locator(".legend button").all_inner_texts()
+    return [" ".join(one.split()) for one in entries]
+
+
+def test_rows_without_a_value_are_crosses_that_the_legend_has(page_of_gaps: Any) -> None:
+    page = page_of_gaps
+    assert legend(page) == ["x 24", "y 30", "missing 6"]
+    crosses = 'path[d="M1.5 1.5L10.5 10.5M1.5 10.5L10.5 1.5"]'
+    for colour, entry in (
+        ("third", "missing 20"),
+        ("cluster of the embedding", "not scored 6"),
+    ):
+        page.get_by_label("Colour by").select_option(label=colour)
+        assert legend(page)[-1] == entry
+        assert page.locator(f".legend {crosses}").count() == 1
+        page.locator(".legend button").last.click()
+        assert count_selected(page) == int(entry.split()[-1])
+        page.locator(".legend button").last.click()
+        assert count_selected(page) == 0
+    page.get_by_label("Colour by").select_option(label="a")
+    assert page.locator(".legend button").count() == 0
+
+
+def test_no_number_looks_like_the_page_or_like_a_row_that_is_not_selected(page: Any) -> None:
+    page.get_by_label("Colour by").select_option(label="alcohol")
+    for _ in range(2):
+        told = page.locator(".legend stop").evaluate_all(
+            "all => all.map(one => one.getAttribute('stop-color').match(/\\d+/g).map(Number))"
+        )
+        assert len(told) == 9
+        for name in ("faint", "card"):
+            style = "getComputedStyle(document.documentElement).getPropertyValue"
+            text = page.evaluate(f"{style}('--{name}').trim()").lstrip("#")
+            digits = text if len(text) == 6 else "".join(2 * one for one in text)
+            ground = [int(digits[i : i + 2], 16) for i in (0, 2, 4)]
+            assert np.linalg.norm(np.array(told) - ground, axis=1).min() > 60
+        page.locator("#theme").click()
+
+
+def test_truth_values_are_classes_and_durations_have_their_unit(page_of_gaps: Any) -> None:
+    page = page_of_gaps
+    page.get_by_label("Colour by").select_option(label="truth")
+    assert legend(page) == ["False 45", "True 15"]
+    page.get_by_label("Colour by").select_option(label="wait (s)")
+    page.get_by_label("Find a row").fill("7")
+    page.get_by_label("Find a row").press("Enter")
+    told = page.locator(".detail dl").inner_text().split("\n")
+    assert told[told.index("wait (s)") + 1] == "210"
+    assert "thick orange ring is this row" in page.locator(".detail").inner_text()
+
+
+def test_charts_say_what_they_leave_out(page_of_gaps: Any) -> None:
+    words = page_of_gaps.locator(".charts").inner_text()
+    assert "Of the embedding: the largest 256 of 300." in words
+    assert "Of the raw table" not in words
+    assert "Effective rank of the learnt components" in words
+    assert "Held out: rows that the fit does not learn from" in words
+
+
+def test_the_legend_shows_what_is_selected_whatever_the_theme(page: Any) -> None:
+    def pressed() -> list[str]:
+        told: list[str] = page.locator(".legend [aria-pressed=true] .word").all_inner_texts()
+        return told
+
+    page.locator(".legend button", has_text="kind 1").click()
+    page.get_by_role("button", name="Dark theme").click()
+    assert pressed() == ["kind 1"]
+    page.locator(".legend button", has_text="kind 2").click(modifiers=["Shift"])
+    assert pressed() == ["kind 1", "kind 2"]
+    page.get_by_label("Colour by").select_option(label="alcohol")
+    page.get_by_label("Colour by").select_option(label="kind")
+    assert pressed() == []  # the rows are still selected, by a legend that is gone
+    assert count_selected(page) == (load_wine().target > 0).sum()
+
+
+def test_rows_that_are_not_selected_keep_their_shape(page: Any) -> None:
+    page.evaluate("""() => {
+        const rect = CanvasRenderingContext2D.prototype.rect;
+        window.squares = 0;
+        CanvasRenderingContext2D.prototype.rect = function (...box) {
+            window.squares++;
+            rect.apply(this, box);
+        };
+    }""")
+    page.locator(".legend button", has_text="kind 2").click()
+    settle(page)
+    assert page.evaluate("window.squares") == 0  # three classes, all of them circles
+
+
+def test_the_list_of_found_rows_works_from_the_keyboard(page: Any) -> None:
+    search, hits = page.get_by_label("Find a row"), page.locator(".find li")
+    heading = page.locator(".detail h4").first
+    search.fill("bottle 12")
+    search.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    focused = page.evaluate("document.activeElement.innerText")
+    assert focused == "bottle 120 (row 120)"
+    page.keyboard.press("Enter")
+    assert hits.count() == 0
+    assert heading.inner_text() == focused
+    search.fill("bottle 13")
+    page.keyboard.press("Escape")
+    assert hits.count() == 0
+    search.press("ArrowDown")
+    assert hits.count() == 11
+    page.get_by_role("button", name="Lasso").focus()
+    assert hits.count() == 0
+    assert heading.inner_text() == focused
+    search.fill("no such bottle")
+    assert heading.inner_text() == "A row and its neighbours"  # not the one found before
+    page.get_by_role("button", name="Clear").click()
+    assert search.input_value() == ""
+    assert hits.count() == 0
+
+
+def test_the_tip_is_within_the_window(browser: Any, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 600}, offline=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.locator(".stage canvas.over").first.focus()
+    page.evaluate("""() => {
+        const stage = document.querySelector(".stage").getBoundingClientRect();
+        window.scrollBy(0, stage.top + 60);  // the map's top is above the window
+    }""")
+    for key in ("ArrowUp", "ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        for _ in range(4):
+            page.keyboard.press(key)
+            box = page.locator(".tip:visible").bounding_box()
+            assert box["x"] >= 0
+            assert box["y"] >= 0
+            assert box["x"] + box["width"] <= 390
+            assert box["y"] + box["height"] <= 600
+    context.close()
+
+
+def test_a_phone_shows_every_explanation_and_a_wide_tables_first_column(
+    browser: Any, report: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    first, last = (page.locator(".scroll").first.locator(f"tbody tr:first-child > {which}-child")
+                   for which in (":first", ":last"))  # fmt: skip
+    before, far = first.bounding_box()["x"], last.bounding_box()["x"]
+    page.evaluate("document.querySelector('.scroll').scrollLeft = 120")
+    hidden = "all => all.filter(one => one.scrollHeight > one.clientHeight + 1).length"
+    assert page.locator("[aria-labelledby=methods] dl").evaluate_all(hidden) == 0
+    assert first.bounding_box()["x"] == before
+    assert last.bounding_box()["x"] < far
+    page.close()
+
+
+def test_a_logarithmic_axis_has_two_numbers_at_the_least(browser: Any, tmp_path: Path) -> None:
+    page = browser.new_page()
+    names = ("total", "held_out", "invariance", "variance", "covariance", "effective_rank")
+    for low in (0.08, 1.5, 15.6, 19.2, 300.0):
+        for times in (1.1, 1.3, 2.0, 11.0, 300.0):
+            values = [low, low * times**0.5, low * times]
+            history = {"step": [1.0, 2.0, 3.0], **dict.fromkeys(names, values)}
+            state = LiveState("fit", history=history, running=False)
+            write_live_page(tmp_path / "p.html", state)
+            page.goto((tmp_path / "p.html").as_uri())
+            loss = page.locator(".chart > svg").first
+            ticks = loss.locator("text[text-anchor=end]").all_text_contents()
+            assert 2 <= len(set(ticks)) == len(ticks) <= 10, (low, times)
     page.close()

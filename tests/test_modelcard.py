@@ -69,6 +69,7 @@ def test_the_card_says_what_the_model_is(folder: Path) -> None:
     assert "| colour | category | 4 codes |" in card
     assert "- left out, constant: same" in card
     assert "| nu | 0.1 |" in card
+    assert card.index("## Columns") < card.index("must have the columns above")
     assert "5 steps" in card
     assert "not evaluated" in card
     (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)

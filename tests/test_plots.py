@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,19 @@ def test_a_map_has_every_row_once_and_its_label(card: Scorecard) -> None:
     np.testing.assert_allclose(
         np.sort(by_number.collections[0].get_array()), np.sort(load_wine().data[:, 0])
     )
+
+
+def test_rows_that_have_none_are_crosses_of_their_own(card: Scorecard) -> None:
+    assert card.view is not None
+    labels = card.view.colours["_cultivar$"].copy()
+    labels[:5] = ""
+    numbers = np.where(np.arange(178) < 7, np.nan, np.arange(178.0))
+    view = replace(card.view, colours={"class": labels, "number": numbers})
+    for colour, count in (("class", 5), ("number", 7)):
+        ax: Any = vicreg.plot_map(replace(card, view=view), "raw", "PCA", colour)
+        assert len(ax.collections[0].get_offsets()) == count
+        assert ax.get_legend().get_texts()[0].get_text() == "missing"
+        assert sum(len(one.get_offsets()) for one in ax.collections) == 178
 
 
 def test_history_and_importance_are_the_cards(card: Scorecard) -> None:

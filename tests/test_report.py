@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from sklearn.datasets import load_wine
 
 from vicreg import Scorecard, VICReg, evaluate
+from vicreg.importance import Importance
 from vicreg.packing import pack_view, safe_json
 from vicreg.report import render_report
 from vicreg.shown_columns import shown_column
@@ -175,6 +177,75 @@ def test_scores_intervals_and_verdict_are_on_the_page(page: str, card: Scorecard
     assert page.count('<section class="card"') == 2
 
 
+def told_of(page: str) -> str:
+    """The page's words, without its scripts and tags."""
+    words = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", page)
+    return " ".join(words.split())
+
+
+def test_the_heading_says_that_the_rows_were_seen(card: Scorecard) -> None:
+    assert not card.held_out
+    assert card.seen
+    headline = card.judgement.headline
+    assert f"{headline}, on rows that the fit has seen" in told_of(card.to_html())
+    unseen = replace(card, seen=False)
+    assert "on rows that the fit has seen" not in told_of(unseen.to_html())
+
+
+def test_notes_begin_with_a_capital_and_keep_options_whole(card: Scorecard) -> None:
+    notes = ["use --refit, not a-b --", "<b> is --no-x<i>", f"{NASTY} has 300 classes"]
+    page = replace(card, notes=notes).to_html()
+    assert '<li>Use <span class="option">--refit</span>, not a-b --</li>' in page
+    assert '<li>&lt;b&gt; is <span class="option">--no-x</span>&lt;i&gt;</li>' in page
+    assert "<li>&lt;script&gt;alert" in page  # a name stays as it is
+
+
+def test_methods_and_measures_are_explained_where_there_are_any(card: Scorecard) -> None:
+    words = told_of(card.to_html())
+    for shown, meaning in (
+        (True, "principal components, as many"),
+        (True, "how much nearer a row"),
+        (False, "numbers as they came"),  # the table has text
+        (False, "as it was initialised"),
+        (False, "logistic regression for the batch"),
+    ):
+        assert (meaning in words) == shown
+    numbers = load_wine().data
+    model = VICReg(n_components=2, hidden=(4,), projector=(4,), steps=3, random_state=0)
+    batches = np.arange(178) % 2
+    of_numbers = evaluate(model, numbers, batches=batches, maps=False)
+    words = told_of(of_numbers.to_html())
+    for meaning in ("numbers as they came", "as it was initialised", "for the batch"):
+        assert meaning in words
+
+
+def test_a_ranking_within_the_errors_is_no_ranking(card: Scorecard) -> None:
+    view = card.view
+    assert view is not None
+
+    def notes(*columns: Importance) -> list[str]:
+        page = replace(card, view=replace(view, importance=list(columns))).to_html()
+        return re.findall(r"The lines of the first (\d+) columns overlap", page)
+
+    far, near, least = (
+        Importance(name, moved, 0.1) for name, moved in (("a", 1.0), ("b", 0.7), ("c", 0.2))
+    )
+    assert notes(far, near, least) == ["2"]
+    assert notes(far, least) == []
+
+
+def test_columns_left_out_by_the_fit_are_not_counted() -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(60, 24)), columns=[f"c{i}" for i in range(24)])
+    table["id"] = [f"i{i}" for i in range(60)]
+    model = VICReg(n_components=2, hidden=(4,), projector=(4,), steps=3, random_state=0)
+    for more, note in ((0, ""), (6, "hover and colour have 24 of the 30 columns of the fit")):
+        wide = table.assign(**{f"d{i}": random.normal(size=60) for i in range(more)})
+        view = evaluate(model, wide, controls=False).view
+        assert view is not None
+        assert [one.partition(":")[0] for one in view.notes] == [note] * bool(note)
+
+
 def test_more_pictures_are_images_in_which_nothing_runs(card: Scorecard) -> None:
     svg = "<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>"
     card.pictures.append(("A study", "its trials", svg))
@@ -207,7 +278,7 @@ def test_a_table_of_a_few_rows_has_a_page(rows: int) -> None:
     X = np.random.default_rng(0).normal(size=(rows, 3))
     model = VICReg(n_components=2, hidden=(4,), projector=(4,), steps=3, random_state=0)
     page = evaluate(model, X, controls=False).to_html()
-    assert ("too few rows for maps" in page) == (rows == 4)
+    assert ("Too few rows for maps" in page) == (rows == 4)
     assert f"{rows} rows" in page
 
 

@@ -101,7 +101,9 @@ def test_a_fitted_model_is_scored_as_it_is_and_knows_its_own_rows(tmp_path: Path
         assert SEEN + REFIT in card.notes
         assert "scored on 150 of them, seen in the fit" in card.described
         assert json.loads(card.to_json())["seen"]
-        assert f"<li>{SEEN}{REFIT}" in card.to_html()
+        note = (SEEN + REFIT).replace("these", "These", 1)
+        note = note.replace("--refit", '<span class="option">--refit</span>')
+        assert f"<li>{note}" in card.to_html()
     fitted.save(tmp_path / "n")
     text = (tmp_path / "n" / "README.md").read_text(encoding="utf-8")
     assert "150 rows scored, which the fit has seen." in text

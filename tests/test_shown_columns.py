@@ -17,22 +17,31 @@ FRAME = pd.DataFrame(
         "word": ["a", None, "b"],
         "truth": [True, False, True],
         "day": DAYS,
+        "wait": pd.to_timedelta([90.0, None, 0.5], unit="s"),
     }
 )
 SOURCE = read(FRAME)
 
 
-def test_numbers_truth_and_dates_are_numbers() -> None:
+def test_numbers_durations_and_dates_are_numbers() -> None:
     for place, wanted in (
         (0, FRAME["number"].to_numpy()),
-        (2, [1.0, 0.0, 1.0]),
         (3, [1582934400.0, np.nan, -43200.0]),
+        (4, [90.0, np.nan, 0.5]),
     ):
         column = shown_column(SOURCE, place)
         assert column is not None
         np.testing.assert_array_equal(np.asarray(column.values, dtype=float), wanted)
         assert column.name == FRAME.columns[place]
         assert column.is_date == (place == 3)
+        assert column.with_unit().name == (column.name if place < 4 else "wait (s)")
+
+
+def test_truth_values_are_two_texts() -> None:
+    for values in ([True, False, None], pd.array([True, False, None], dtype="boolean")):
+        column = shown_column(read(pd.DataFrame({"truth": values})), 0)
+        assert column is not None
+        assert column.values == ["True", "False", None]
 
 
 def test_words_are_text_and_a_column_of_nothing_is_none() -> None:

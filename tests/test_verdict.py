@@ -52,8 +52,8 @@ def scores_of(measure: str = "silhouette", half: float = 0.02, **values: float) 
          "against 0.500 ± 0.020)."),
         (0.470, "worse", "The embedding is worse than the raw table by silhouette (0.470 ± 0.000 "
          "against 0.500 ± 0.020)."),
-        (0.515, "level", "The embedding is no better than the raw table by silhouette (0.515 ± "
-         "0.000 against 0.500 ± 0.020)."),
+        (0.515, "level", "The embedding is not clearly different from the raw table by silhouette "
+         "(0.515 ± 0.000 against 0.500 ± 0.020)."),
     ],
 )  # fmt: skip
 def test_the_sentence_follows_from_the_interval_of_the_difference(
@@ -120,11 +120,38 @@ def test_a_verdict_on_several_measures_tells_all_of_them() -> None:
     assert found.kind == "mixed"
     assert found.sentences == (
         "The embedding is better than the raw table by silhouette (0.300 ± 0.000 against 0.200 ± "
-        "0.000); worse by 10-NN (0.800 ± 0.000 against 0.900 ± 0.000); no better by linear (0.700 "
-        "± 0.000 against 0.700 ± 0.000).",
+        "0.000); worse by 10-NN (0.800 ± 0.000 against 0.900 ± 0.000); not clearly different by "
+        "linear (0.700 ± 0.000 against 0.700 ± 0.000).",
         "Against PCA it is better by silhouette (0.300 ± 0.000 against 0.100 ± 0.000) and 10-NN "
         "(0.800 ± 0.000 against 0.700 ± 0.000).",
     )
+
+
+@pytest.mark.parametrize(
+    ("raw", "pca", "kind", "headline"),
+    [
+        ((0.4, 0.5), (0.4, 0.5), "better", "Better than the raw table and PCA by silhouette"),
+        ((0.4, 0.4), (0.4, 0.5), "better", "Better than the raw table and PCA by silhouette"),
+        ((0.4, 0.5), (0.5, 0.4), "better",
+         "Better than the raw table by silhouette and than PCA by linear"),
+        ((0.5, 0.5), (0.4, 0.4), "better", "Better than PCA by silhouette and linear"),
+        ((NAN, 0.4), (NAN, NAN), "better", "Better than the raw table by linear"),
+        ((0.5, 0.6), (0.5, 0.6), "worse", "Worse than the raw table and PCA by linear"),
+        ((0.4, 0.6), (0.5, 0.5), "mixed", "Better in part, and worse in part"),
+        ((0.5, 0.5), (0.5, 0.5), "level", "Not clearly different from the raw table and PCA"),
+        ((NAN, NAN), (0.5, 0.5), "level", "Not clearly different from PCA"),
+        ((NAN, NAN), (NAN, NAN), "unknown", "Cannot be told"),
+    ],
+)  # fmt: skip
+def test_the_headline_claims_what_the_sentences_say(
+    raw: tuple[float, float], pca: tuple[float, float], kind: str, headline: str
+) -> None:
+    scores: Scores = {
+        name: dict(zip(("silhouette", "linear"), map(sure, values), strict=True))
+        for name, values in (("vicreg", (0.5, 0.5)), ("raw", raw), ("pca", pca))
+    }
+    found = verdict_of(scores, target_known=True)
+    assert (found.kind, found.headline) == (kind, headline)
 
 
 def test_better_than_one_rival_and_level_with_the_other_is_better() -> None:
@@ -343,9 +370,25 @@ def test_nothing_learnt(control: str, words: str) -> None:
 def test_principal_components_that_do_as_well() -> None:
     title = "PCA does as well, and is simpler"
     assert titles({"pca": {"silhouette": within(0.59, 0.02)}}) == [title]
-    assert titles({"pca": {"silhouette": within(0.7, 0.02)}}) == [title]
+    better = "PCA does better, and is simpler"
+    assert titles({"pca": {"silhouette": within(0.7, 0.02)}}) == [better]
     assert titles({"pca": {"silhouette": within(0.57, 0.02)}}) == []
     assert titles({"pca": {"silhouette": sure(NAN)}}) == []
+
+
+def test_advice_names_the_measures_that_could_be_compared() -> None:
+    own = {"silhouette": sure(0.6), "10-NN": sure(NAN), "linear": sure(0.6)}
+    level = {"silhouette": sure(0.6), "10-NN": sure(0.9), "linear": sure(0.6)}
+    for rival, words in (
+        ("pca", "By silhouette and linear the embedding is not clearly better than PCA."),
+        ("shuffled", "By silhouette and linear, an encoder trained on shuffled columns"),
+    ):
+        (found,) = advice_on({"vicreg": own, rival: level})
+        assert found.reason.startswith(words)
+    (found,) = advice_on({"vicreg": own, "pca": {**level, "linear": sure(0.7)}})
+    assert found.reason == (
+        "By linear the embedding is worse than PCA, and by no measure clearly better."
+    )
 
 
 def test_without_a_target_advice_goes_by_clusters() -> None:

@@ -19,7 +19,7 @@ LIMITS = (
         "with the raw table and PCA (`vicreg evaluate`) before relying on it."
     ),
     (
-        "Tables must have the columns below, by the same names; in Python a data frame in the same "
+        "Tables must have the columns above, by the same names; in Python a data frame in the same "
         "order and without others. Categories that were rare or absent at the fit share one code; "
         "numbers end at ten deviations."
     ),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from vicreg.view import CLUSTERS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -116,10 +118,19 @@ def plot_map(
             f"space and kind must be of the card's maps, however: space={space!r}, kind={kind!r}"
         )
     points, (name, values) = view.maps[space][kind], _coloured(view, colour)
+    unit = next((one.unit for one in view.columns if one.name == name), "")
     placed = np.isfinite(points[:, 0])
     points, values = points[placed], values[placed]
     ax = _axes(ax, 4.4, 4.4)
     size = 4 if len(points) > 5000 else 12
+    known = np.isfinite(values) if values.dtype.kind == "f" else values != ""
+    if not known.all():
+        none = points[~known]
+        ax.scatter(
+            none[:, 0], none[:, 1], s=size, color=OTHERS, marker="x", linewidths=0.8,
+            label="not scored" if name == CLUSTERS else "missing", rasterized=True,
+        )  # fmt: skip
+        points, values = points[known], values[known]
     if values.dtype.kind == "f":
         drawn = ax.scatter(
             points[:, 0],
@@ -130,7 +141,10 @@ def plot_map(
             linewidths=0,
             rasterized=True,
         )
-        ax.figure.colorbar(drawn, ax=ax, label=_plain(name), shrink=0.8)
+        label = _plain(name if unit == "" else f"{name} ({unit})")
+        ax.figure.colorbar(drawn, ax=ax, label=label, shrink=0.8)
+        if not known.all():
+            ax.legend(fontsize=8, frameon=False, loc="upper left")
     else:
         labels, counts = np.unique(values, return_counts=True)
         shown = np.sort(labels[np.argsort(-counts, kind="stable")[: 8 * len(MARKERS)]])
@@ -180,7 +194,7 @@ def plot_history(
         If ``what`` is none of these.
     """
     curves = {
-        "loss": {"total": "training", "held_out": "fixed views"},
+        "loss": {"total": "training", "held_out": "held out"},
         "terms": {"invariance": "invariance", "variance": "variance", "covariance": "covariance"},
         "rank": {"effective_rank": "effective rank"},
     }
@@ -196,7 +210,7 @@ def plot_history(
         ax.set_yscale("symlog", linthresh=1e-2)
     if what == "rank":
         ax.set_ylim(bottom=0)
-        ax.set_ylabel("effective rank")
+        ax.set_ylabel("effective rank of what is learnt")
     else:
         ax.legend(fontsize=8, frameon=False)
     _bare(ax)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from dataclasses import replace
 from importlib.resources import files
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +21,9 @@ from vicreg.view import CLUSTERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from markupsafe import Markup
+
+    from vicreg.importance import Importance
     from vicreg.scores import Scores
     from vicreg.verdict import Verdict
     from vicreg.view import View
@@ -27,20 +33,27 @@ __all__ = ["MOST_BYTES", "render_page", "render_report"]
 #: A page is no larger than this; columns to hover over are left out where they would make it so.
 MOST_BYTES = 7_800_000
 SCRIPTS = ("data.js", "scatter.js", "explorer.js", "charts.js", "page.js")
-WORDS = {
-    "better": "Better than what you had",
-    "mixed": "Better in part",
-    "level": "No better than what you had",
-    "worse": "Worse than what you had",
-    "unknown": "Cannot be told",
-}
 MARKS = {
     1: ("up", "▲", "the embedding is better than this"),
     -1: ("down", "▼", "the embedding is worse than this"),
     0: ("level", "=", "no difference to the embedding beyond chance"),
 }
 WHISKER = 96
-MOST_BARS = 200
+#: Columns whose move is drawn.
+MOST_BARS = 20
+#: What the scores' rows are; a page tells of those that it has.
+METHODS = {
+    "raw": "the table, standardised, categories as 0 and 1",
+    "raw unscaled": "its numbers as they came",
+    "pca": "principal components, as many as the embedding has dimensions",
+    "untrained": "the same encoder as it was initialised",
+    "shuffled": (
+        "the same encoder trained on the table with every column shuffled on its own, which "
+        "leaves nothing to learn between columns"
+    ),
+}
+#: An option of the command line, which no line break may cut.
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
 class Card(Protocol):
@@ -98,6 +111,7 @@ def render_page(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["note"] = _note
     folder = files("vicreg") / "templates"
     style = (folder / "page.css").read_text(encoding="utf-8")
     parts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
@@ -119,6 +133,11 @@ def render_page(
         style=Markup(style),  # noqa: S704 (the package's own file)
         script=Markup(script),  # noqa: S704
         data=Markup(safe_json(data)),  # noqa: S704 (escaped for its place)
+        methods=[
+            (name, meaning)
+            for name, meaning in METHODS.items()
+            if any(row["method"] == name for card in cards for row in card["score_rows"])
+        ],
         meanings=[
             (name, measure.meaning)
             for name, measure in MEASURES.items()
@@ -139,14 +158,31 @@ def _sha256(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
+def _note(text: str) -> Markup:
+    """A note as the page has it: escaped, and its options in one piece."""
+    from markupsafe import Markup, escape
+
+    marked = OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text)))
+    return Markup(marked)  # noqa: S704 (escaped before)
+
+
+def _capital(note: str, names: Sequence[str | None]) -> str:
+    """With a capital in front, if it does not begin with a name of the table's."""
+    if any(name and note.startswith(name) for name in names):
+        return note
+    return note[:1].upper() + note[1:]
+
+
 def _prepared(card: Card, room: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the template shows of a card, and what the scripts read of it."""
     told, view = card.as_dict(), card.view
     packed: dict[str, Any] = {"history": told["history"]}
     context = {
-        **{name: told[name] for name in ("title", "described", "verdict_kind", "notes")},
+        **{name: told[name] for name in ("title", "described", "verdict_kind")},
+        "notes": [_capital(note, (card.label_name, told["batch"])) for note in told["notes"]],
         "verdict_sentences": list(card.judgement.sentences),
-        "verdict_word": WORDS[told["verdict_kind"]],
+        "verdict_word": card.judgement.headline
+        + ", on rows that the fit has seen" * (told["seen"] and told["verdict_kind"] != "unknown"),
         "advice": told["advice"],
         "measures": told["measures"],
         "score_rows": _rows(card, told["measures"]),
@@ -156,7 +192,7 @@ def _prepared(card: Card, room: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "has_maps": False,
         "confusion": [],
         "importance": [],
-        "importance_left": "",
+        "importance_notes": [],
         "pictures": pictures_of(card.pictures),
         "history_names": [
             name for name, values in told["history"].items() if isinstance(values, list)
@@ -171,7 +207,11 @@ def _prepared(card: Card, room: int) -> tuple[dict[str, Any], dict[str, Any]]:
         return context, packed
     name = card.label_name
     labels = view.colours.get(name or CLUSTERS)
-    packed |= pack_view(view, None if labels is None or labels.dtype.kind == "f" else labels, room)
+    classes = None if labels is None or labels.dtype.kind == "f" else labels
+    packed |= pack_view(
+        replace(view, columns=[one.with_unit() for one in view.columns]), classes, room
+    )
+    packed["widths"] = view.widths
     if packed["left_out"]:
         context["notes"] = [
             *context["notes"],
@@ -181,22 +221,33 @@ def _prepared(card: Card, room: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if view.confusion is not None:
         context["confusion"] = _confusion(view.confusion)
     if view.importance:
-        most = max(one.moved + 2 * one.error for one in view.importance) or 1.0
-        context["importance"] = [
-            {
-                "name": one.name,
-                "width": round(100 * one.moved / most, 1),
-                "low": round(100 * max(one.moved - 2 * one.error, 0) / most, 1),
-                "high": round(100 * (one.moved + 2 * one.error) / most, 1),
-                "told": f"{100 * one.moved:.2f}",
-            }
-            for one in view.importance[:20]
-        ]
-        left = len(view.importance) - len(context["importance"])
-        context["importance_left"] = f"and {left} more columns, each of which does less" * (
-            left > 0
-        )
+        context |= _importance(view.importance)
     return context, packed
+
+
+def _importance(columns: Sequence[Importance]) -> dict[str, Any]:
+    most = max(one.moved + 2 * one.error for one in columns) or 1.0
+    bars = [
+        {
+            "name": one.name,
+            "width": round(100 * one.moved / most, 1),
+            "low": round(100 * max(one.moved - 2 * one.error, 0) / most, 1),
+            "high": round(100 * (one.moved + 2 * one.error) / most, 1),
+            "told": f"{100 * one.moved:.2f}",
+        }
+        for one in columns[:MOST_BARS]
+    ]
+    notes = []
+    lowest = columns[0].moved - 2 * columns[0].error
+    level = len(list(takewhile(lambda one: one.moved + 2 * one.error >= lowest, columns)))
+    if level > 1:
+        notes.append(
+            f"The lines of the first {level} columns overlap with that of the first one: which of "
+            "them moves a row the farthest cannot be told."
+        )
+    if len(columns) > len(bars):
+        notes.append(f"Columns that do less and are not drawn: {len(columns) - len(bars)}.")
+    return {"importance": bars, "importance_notes": notes}
 
 
 def _rows(card: Card, measures: Sequence[str]) -> list[dict[str, Any]]:

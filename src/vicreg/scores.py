@@ -72,7 +72,12 @@ MEASURES = {
     "LiDAR": Measure(
         0, False, "dimensions that tell rows apart in spite of corruption, at 30 % swaps"
     ),
-    "α-ReQ": Measure(0, False, "decay of the spectrum; near 1 is claimed best"),
+    "α-ReQ": Measure(
+        0,
+        False,
+        "how fast the spectrum falls off: the exponent of its power law; its authors found values "
+        "near 1 best",
+    ),
     "trustworthiness": Measure(
         1, False, "whether a row's 10 neighbours were near it in the raw table (0 to 1)"
     ),
@@ -80,7 +85,10 @@ MEASURES = {
         0, False, "share of a row's 10 neighbours that it had in the raw table"
     ),
     "even spread": Measure(
-        0, False, "10th over 90th percentile of the dimensions' standard deviations (0 to 1)"
+        0,
+        False,
+        "how alike the dimensions' standard deviations are: the 10th over the 90th percentile "
+        "(0 to 1)",
     ),
     "dead dimensions": Measure(
         -1, False, "dimensions that vary less than a thousandth of the median one"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +24,19 @@ __all__ = ["ShownColumn", "columns_at", "shown_column"]
 
 @dataclass(frozen=True)
 class ShownColumn:
-    """A column of the table for the page: numbers (rows,), or text with None for missing."""
+    """A column of the table for the page: numbers (rows,), or text with None for missing.
+
+    Truth values are text: two classes. ``unit`` is that of numbers, if it is known.
+    """
 
     name: str
     values: NDArray[np.float64] | list[str | None]
     is_date: bool = False
+    unit: str = ""
+
+    def with_unit(self) -> ShownColumn:
+        """The same with its unit behind its name."""
+        return replace(self, name=f"{self.name} ({self.unit})", unit="") if self.unit else self
 
 
 def shown_column(source: Source, position: int, index: Index | None = None) -> ShownColumn | None:
@@ -44,8 +52,12 @@ def shown_column(source: Source, position: int, index: Index | None = None) -> S
         return ShownColumn(str(name), texts_of(part, 0, name))
     if kind == "number":
         return ShownColumn(str(name), numbers_of(part, [0], [name], 0)[:, 0])
-    values = next(iter(parts_of(part, 0, name, kind).values()))
-    return ShownColumn(str(name), np.asarray(values, dtype=np.float64), is_date=kind == "datetime")
+    values = np.asarray(next(iter(parts_of(part, 0, name, kind).values())), dtype=np.float64)
+    if kind == "boolean":
+        return ShownColumn(str(name), [None if np.isnan(one) else str(one > 0) for one in values])
+    return ShownColumn(
+        str(name), values, is_date=kind == "datetime", unit="s" if kind == "duration" else ""
+    )
 
 
 def columns_at(known: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -26,13 +26,19 @@ DECISIVE = (
     ("R²", "10-NN error"),
     ("silhouette of clusters",),
 )
+#: What the embedding is compared with, as it is called.
+RIVALS = {"raw": "the raw table", "pca": "PCA"}
+#: What is said of a sign: the words, and what joins a rival to them.
+SIGNS = {1: ("better", "than"), -1: ("worse", "than"), 0: ("not clearly different", "from")}
 
 
 class Verdict(NamedTuple):
-    """``kind`` is better, mixed, level, worse or unknown; the sentences say it with figures."""
+    """``kind`` is better, mixed, level, worse or unknown; the sentences say it with figures, the
+    headline without, and no more than they do."""
 
     kind: str
     sentences: tuple[str, ...]
+    headline: str
 
     @property
     def text(self) -> str:
@@ -55,38 +61,30 @@ def verdict_of(scores: Scores, *, target_known: bool) -> Verdict:
     """
     measures = decisive(scores, target_known=target_known)
     parts: list[str] = []
-    kinds: list[int] = []
-    for rival in ("raw", "pca"):
-        told: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    found: dict[str, dict[int, list[str]]] = {}
+    for rival, rival_name in RIVALS.items():
+        by_sign: dict[int, list[str]] = {}
+        phrases: dict[int, list[str]] = {}
         for measure in measures:
             name = _strongest(scores, rival, measure)
             sign = compare(scores, measure, name)
             if sign is None:
                 continue
-            told[sign].append(_against(scores, measure, name, rival))
-            kinds.append(sign)
-        if not any(told.values()):
-            continue
-        phrases = []
-        if told[1]:
-            phrases.append(f"better by {_joined(told[1])}")
-        if told[-1]:
-            phrases.append(f"worse by {_joined(told[-1])}")
-        if told[0]:
-            phrases.append(f"no better by {_joined(told[0])}")
-        name = " than the raw table" if rival == "raw" else " than PCA"
-        subject, than = ("Against PCA it", "") if parts else ("The embedding", name)
-        parts.append(_sentence(subject, than, phrases))
-    if not kinds:
+            by_sign.setdefault(sign, []).append(measure)
+            phrases.setdefault(sign, []).append(_against(scores, measure, name, rival))
+        if by_sign:
+            subject = f"Against {rival_name} it" if found else "The embedding"
+            parts.append(_sentence(subject, "" if found else rival_name, phrases))
+            found[rival_name] = by_sign
+    if not found:
         told_nothing = "There are too few rows or labels to tell whether the embedding is of use."
-        return Verdict("unknown", (told_nothing,))
-    if 1 in kinds and -1 not in kinds:
-        kind = "better"
-    elif 1 in kinds:
-        kind = "mixed"
+        return Verdict("unknown", (told_nothing,), "Cannot be told")
+    signs = {sign for by_sign in found.values() for sign in by_sign}
+    if 1 in signs:
+        kind = "mixed" if -1 in signs else "better"
     else:
-        kind = "worse" if -1 in kinds else "level"
-    return Verdict(kind, tuple(parts))
+        kind = "worse" if -1 in signs else "level"
+    return Verdict(kind, tuple(parts), _headline(kind, found))
 
 
 def decisive(scores: Scores, *, target_known: bool) -> list[str]:
@@ -171,7 +169,7 @@ def _on_training(history: dict[str, Any], config: dict[str, Any]) -> Advice | No
         return None
     return Advice(
         f"Train for longer: steps={2 * config['steps']}",
-        f"The loss of fixed views was still falling when the fit ended: by {fell:.0%} from step "
+        f"The held-out loss was still falling when the fit ended: by {fell:.0%} from step "
         f"{steps[late]} to {steps[-1]}.",
     )
 
@@ -199,7 +197,6 @@ def _on_corruption(history: dict[str, Any], config: dict[str, Any]) -> Advice | 
 
 
 def _on_controls(scores: Scores, *, target_known: bool) -> Advice | None:
-    measures = decisive(scores, target_known=target_known)
     for control, why in (
         (
             "shuffled",
@@ -207,27 +204,41 @@ def _on_controls(scores: Scores, *, target_known: bool) -> Advice | None:
         ),
         ("untrained", "the encoder as it was initialised is as good"),
     ):
-        signs = [compare(scores, measure, control) for measure in measures]
-        known = [sign for sign in signs if sign is not None]
-        if known and max(known) <= 0:
+        signs = _signs(scores, control, target_known=target_known)
+        if signs and max(signs.values()) <= 0:
             return Advice(
                 "Little was learnt: the columns may have little to do with each other",
-                f"By {_joined(measures)}, {why}. Check the table, try other corruption, or stay "
+                f"By {_joined(list(signs))}, {why}. Check the table, try other corruption, or stay "
                 "with the raw table.",
             )
     return None
 
 
 def _on_pca(scores: Scores, *, target_known: bool) -> Advice | None:
-    measures = decisive(scores, target_known=target_known)
-    known = [s for s in (compare(scores, one, "pca") for one in measures) if s is not None]
-    if not known or max(known) > 0:
+    signs = _signs(scores, "pca", target_known=target_known)
+    if not signs or max(signs.values()) > 0:
         return None
+    worse = [measure for measure, sign in signs.items() if sign < 0]
+    if worse:
+        return Advice(
+            "PCA does better, and is simpler",
+            f"By {_joined(worse)} the embedding is worse than PCA"
+            + (", and by no measure clearly better." if len(worse) < len(signs) else "."),
+        )
     return Advice(
         "PCA does as well, and is simpler",
-        f"By {_joined(measures)} the embedding is nowhere better than principal components of the "
-        "same number.",
+        f"By {_joined(list(signs))} the embedding is not clearly better than PCA.",
     )
+
+
+def _signs(scores: Scores, rival: str, *, target_known: bool) -> dict[str, int]:
+    """How the embedding compares with a rival, by every measure that can be compared."""
+    found = {}
+    for measure in decisive(scores, target_known=target_known):
+        sign = compare(scores, measure, rival)
+        if sign is not None:
+            found[measure] = sign
+    return found
 
 
 def _on_batches(scores: Scores, n_groups: int) -> Advice | None:
@@ -246,8 +257,7 @@ def _strongest(scores: Scores, rival: str, measure: str) -> str:
     if rival != "raw" or measure not in scores.get("raw unscaled", {}):
         return rival
     plain, scaled = scores["raw unscaled"][measure].value, scores["raw"][measure].value
-    better = plain < scaled if measure == "10-NN error" else plain > scaled
-    return "raw unscaled" if better else rival
+    return "raw unscaled" if (plain - scaled) * MEASURES[measure].better > 0 else rival
 
 
 def _against(scores: Scores, measure: str, name: str, rival: str) -> str:
@@ -256,13 +266,29 @@ def _against(scores: Scores, measure: str, name: str, rival: str) -> str:
     return f"{told}, unscaled)" if name != rival else f"{told})"
 
 
-def _sentence(subject: str, than: str, phrases: Sequence[str]) -> str:
-    first, *others = phrases
-    for word in ("no better", "better", "worse"):
-        if first.startswith(word):
-            first = f"{word}{than}{first[len(word) :]}"
-            break
-    return f"{subject} is {'; '.join([first, *others])}."
+def _sentence(subject: str, rival: str, phrases: dict[int, list[str]]) -> str:
+    """What is told of one rival, which the first of its phrases names."""
+    told: list[str] = []
+    for sign, (words, joint) in SIGNS.items():
+        if sign in phrases:
+            named = f" {joint} {rival}" * bool(rival and not told)
+            told.append(f"{words}{named} by {_joined(phrases[sign])}")
+    return f"{subject} is {'; '.join(told)}."
+
+
+def _headline(kind: str, found: dict[str, dict[int, list[str]]]) -> str:
+    if kind == "mixed":
+        return "Better in part, and worse in part"
+    if kind == "level":
+        return f"Not clearly different from {_joined(list(found))}"
+    sign = 1 if kind == "better" else -1
+    of_rivals = {rival: by_sign.get(sign, []) for rival, by_sign in found.items()}
+    first, *others = of_rivals.values()
+    common = [measure for measure in first if all(measure in one for one in others)]
+    if common:
+        return f"{kind.capitalize()} than {_joined(list(found))} by {_joined(common)}"
+    told = [f"than {rival} by {_joined(one)}" for rival, one in of_rivals.items() if one]
+    return f"{kind.capitalize()} {_joined(told)}"
 
 
 def _told(estimate: Estimate) -> str:

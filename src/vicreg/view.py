@@ -68,7 +68,10 @@ class View:
         Of each of raw, pca, vicreg: maps (rows, 2), nearest rows (rows, 10) as places in the view.
     confusion : Confusion or None
     spectra, deviations : dict
-        Of each space: eigenvalues of the covariance and standard deviations, the largest first.
+        Of each space: eigenvalues of the covariance and standard deviations, the largest first,
+        256 at the most.
+    widths : dict
+        Of each space: its dimensions.
     importance : list of Importance
     notes : list of str
     """
@@ -82,6 +85,7 @@ class View:
     confusion: Confusion | None = None
     spectra: dict[str, list[float]] = field(default_factory=dict)
     deviations: dict[str, list[float]] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
     importance: list[Importance] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -138,16 +142,20 @@ class View:
         encoded = embedder.table.transform(source, rows)
         view.importance = column_importance(embedder, encoded, random_state=random_state)
         view.columns = _columns(source, rows, columns_at(columns, show), view.importance)
-        if source.shape[1] > len(view.columns):
+        kept = {str(column.name) for column in embedder.table.columns}
+        of_kept = sum(column.name in kept for column in view.columns)
+        if of_kept < len(kept):
+            which = "those that move the embedding most" if view.importance else "the first ones"
             view.notes.append(
-                f"hover and colour have {len(view.columns)} of the table's {source.shape[1]} "
-                "columns: those asked for, and those that move the embedding most"
+                f"hover and colour have {of_kept} of the {len(kept)} columns of the fit: "
+                f"those asked for, and {which}"
             )
         called = dict(zip(map(str, column_names(source)), columns, strict=True))
         view.importance = [replace(one, name=called[one.name]) for one in view.importance]
         view.columns = [replace(one, name=called[one.name]) for one in view.columns]
         for name, space in pictured.items():
             view.spectra[name], view.deviations[name] = _spectrum(space)
+            view.widths[name] = space.shape[1]
         if len(rows) < 5:
             view.notes.append("too few rows for maps")
             return view

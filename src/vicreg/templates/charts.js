@@ -15,7 +15,12 @@ function powers(low, high) {
   const found = [];
   const every = Math.max(1, Math.ceil((Math.log10(high) - Math.log10(low)) / 5));
   for (let p = Math.ceil(Math.log10(low)); p <= Math.log10(high) + 1e-9; p += every) found.push(10 ** p);
-  return found.length > 1 ? found : ticks(low, high, 3).filter((at) => at > 0);
+  if (found.length > 2) return found;
+  const finer = [];
+  for (let p = Math.floor(Math.log10(low)); p <= Math.log10(high); p++) {
+    finer.push(...[1, 2, 5].map((m) => m * 10 ** p).filter((at) => at >= low && at <= high));
+  }
+  return finer.length > 1 ? finer : ticks(low, high).filter((at) => at > 0);
 }
 
 function short(value) {
@@ -26,7 +31,7 @@ function short(value) {
 }
 
 // series: [{name, x, y}], null where there is no value
-function chart({ title, label, series, logX = false, logY = false, fromZero = false }) {
+function chart({ title, label, series, note = "", logX = false, logY = false, fromZero = false }) {
   const shown = series.map((one, i) => ({ ...one, className: `k${one.style ?? i + 1}`, points: one.x.map((x, j) => [x, one.y[j]])
     .filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y) && y !== null && (!logY || y > 0) && (!logX || x > 0)) }))
     .filter((one) => one.points.length);
@@ -87,6 +92,7 @@ function chart({ title, label, series, logX = false, logY = false, fromZero = fa
   });
   svg.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
   box.append(svg, keys);
+  if (note) box.append(element("p", { class: "small soft" }, note));
   return box;
 }
 
@@ -94,9 +100,11 @@ function historyCharts(history) {
   const x = history.step;
   const curve = (names, told = names) => names.map((name, i) => ({ name: told[i], x, y: history[name] }));
   return [
-    chart({ title: "Loss", label: "step", logY: true, series: curve(["total", "held_out"], ["training", "fixed views"]) }),
+    chart({ title: "Loss", label: "step", logY: true, series: curve(["total", "held_out"], ["training", "held out"]),
+      note: "Held out: rows that the fit does not learn from, in the same two views every time (training rows where none are held out)." }),
     chart({ title: "Terms of the loss, not weighted", label: "step", logY: true, series: curve(["invariance", "variance", "covariance"]) }),
-    chart({ title: "Effective rank of the embedding", label: "step", fromZero: true, series: curve(["effective_rank"], ["effective rank"]) }),
+    chart({ title: "Effective rank of the learnt components", label: "step", fromZero: true, series: curve(["effective_rank"], ["effective rank"]),
+      note: "The scores have that of the whole embedding." }),
   ];
 }
 
@@ -105,9 +113,11 @@ function spectrumCharts(told) {
     const own = values[space.key], sum = own.reduce((a, b) => a + b, 0) || 1;
     return { name: space.name, style: STYLES[space.key], x: own.map((_, i) => i + 1), y: own.map((v) => (share ? v / sum : v)) };
   });
+  const cut = told.spaces.filter(({ key }) => told.deviations[key].length < told.widths[key])
+    .map(({ key, name }) => `Of the ${name}: the largest ${told.deviations[key].length} of ${told.widths[key]}.`);
   return [
     chart({ title: "Eigenvalues of the covariance, shares", label: "number", logX: true, logY: true,
       series: curves(told.spectra, true).map((one) => ({ ...one, y: one.y.map((v) => (v > 1e-7 ? v : NaN)) })) }),
-    chart({ title: "Standard deviations of the dimensions", label: "dimension, by size", fromZero: true, series: curves(told.deviations, false) }),
+    chart({ title: "Standard deviations of the dimensions", label: "dimension, by size", fromZero: true, series: curves(told.deviations, false), note: cut.join(" ") }),
   ];
 }

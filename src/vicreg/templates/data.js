@@ -8,8 +8,11 @@ const SHAPES = ["circle", "square", "triangle", "diamond"];
 const MOST_CLASSES = PALETTES.light.length * SHAPES.length - 1;
 const RAMP = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
   [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]]; // cividis
+// On a dark page cividis begins too near the background and rows that are not selected.
+const RAMP_IN_DARK = [[58, 118, 200], [98, 138, 186], [134, 158, 168], [172, 181, 144], [212, 207, 108], [255, 238, 80]];
 const RAMP_STEPS = 32;
 const ABSENT = 65535;
+const MISSING = -1;
 
 const dark = () => document.documentElement.dataset.theme === "dark";
 const paletteColour = (code) => {
@@ -20,10 +23,10 @@ const shapeOf = (code) => SHAPES[Math.floor(code / PALETTES.light.length) % SHAP
 const cssColour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function rampColour(share) {
-  // On a dark page the ramp's darkest part could not be seen.
-  const at = (dark() ? 0.25 + 0.75 * share : 0.94 * share) * (RAMP.length - 1);
-  const low = Math.min(Math.floor(at), RAMP.length - 2);
-  const mixed = RAMP[low].map((value, i) => Math.round(value + (at - low) * (RAMP[low + 1][i] - value)));
+  const ramp = dark() ? RAMP_IN_DARK : RAMP;
+  const at = (dark() ? share : 0.94 * share) * (ramp.length - 1);
+  const low = Math.min(Math.floor(at), ramp.length - 2);
+  const mixed = ramp[low].map((value, i) => Math.round(value + (at - low) * (ramp[low + 1][i] - value)));
   return `rgb(${mixed.join(",")})`;
 }
 
@@ -74,8 +77,11 @@ class Colour {
     return this.isNumber ? Number.isFinite(this.values[row]) : this.names[this.codes[row]] !== "";
   }
 
+  // What is said of a row that has none.
+  get missing() { return this.none || "missing"; }
+
   text(row) {
-    if (!this.has(row)) return this.none || "missing";
+    if (!this.has(row)) return this.missing;
     if (!this.isNumber) return this.names[this.codes[row]];
     return this.told(this.values[row], 16);
   }
@@ -86,7 +92,7 @@ class Colour {
     return new Date(value * 1000).toISOString().slice(0, letters).replace("T", " ");
   }
 
-  // Codes to draw by: classes by frequency, then "others"; numbers in steps; -1 for missing.
+  // Codes to draw by: classes by frequency, then "others"; numbers in steps; MISSING.
   steps() {
     if (this.cached) return this.cached;
     const n = this.isNumber ? this.values.length : this.codes.length;
@@ -99,7 +105,7 @@ class Colour {
       const span = high - low || 1;
       for (let i = 0; i < n; i++) {
         const share = (this.values[i] - low) / span;
-        codes[i] = Number.isFinite(share) ? Math.round(Math.min(1, Math.max(0, share)) * RAMP_STEPS) : -1;
+        codes[i] = Number.isFinite(share) ? Math.round(Math.min(1, Math.max(0, share)) * RAMP_STEPS) : MISSING;
       }
       this.cached = { codes, low, high };
     } else {
@@ -112,7 +118,7 @@ class Colour {
       kept.forEach((code, i) => { place[code] = i; });
       const others = order.length > kept.length;
       for (let code = 0; code < this.names.length; code++) {
-        if (this.names[code] === "") place[code] = -1;
+        if (this.names[code] === "") place[code] = MISSING;
       }
       for (let i = 0; i < n; i++) codes[i] = place[this.codes[i]];
       const classes = kept.map((code) => ({ name: this.names[code], count: counts[code] }));
@@ -125,6 +131,7 @@ class Colour {
       }
       this.cached = { codes, classes, others: others ? kept.length : -2 };
     }
+    this.cached.missing = codes.reduce((count, code) => count + (code === MISSING ? 1 : 0), 0);
     return this.cached;
   }
 }

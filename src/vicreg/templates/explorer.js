@@ -13,6 +13,7 @@ class Explorer {
     this.mode = "box";
     this.touch = false;
     this.selected = null;
+    this.chosen = new Set(); // codes of the legend that the selection is of
     this.hovered = -1;
     this.pinned = -1;
     this.near = {};
@@ -42,16 +43,19 @@ class Explorer {
     }, text);
     this.search = element("input", {
       type: "search", autocomplete: "off", placeholder: "id or row number", oninput: () => this.find(),
-      onkeydown: (event) => { if (event.key === "Enter") this.hits.querySelector("button")?.click(); },
     });
-    this.hits = element("ul");
+    // A press must not take the focus away first, which would close the list before the click.
+    this.hits = element("ul", { onmousedown: (event) => event.preventDefault() });
     this.clearButton = element("button", { type: "button", onclick: () => this.clear() }, "Clear");
     this.tools = element("fieldset", {}, element("legend", {}, "Select by"), tool("box", "Box"),
       tool("lasso", "Lasso"), this.clearButton);
     const controls = element("div", { class: "controls" },
       choice("Map", told.kinds.map((one) => [one, one]), this.kind, (kind) => this.setKind(kind)),
       choice("Colour by", this.colours.map((one, i) => [String(i), one.name]), "0", (i) => this.setColour(+i)),
-      element("div", { class: "find" }, element("label", {}, "Find a row", this.search), this.hits),
+      element("div", {
+        class: "find", onkeydown: (event) => this.walkHits(event),
+        onfocusout: (event) => { if (!event.currentTarget.contains(event.relatedTarget)) this.closeHits(); },
+      }, element("label", {}, "Find a row", this.search), this.hits),
       this.tools);
     const help = element("p", { class: "hidden", id: this.helpId },
       "Arrow keys go from row to row, Enter adds the row to the selection, Escape clears.");
@@ -83,6 +87,7 @@ class Explorer {
 
   setColour(index) {
     this.colour = this.colours[index];
+    this.chosen.clear();
     this.recolour();
     this.tellSelection();
   }
@@ -97,7 +102,7 @@ class Explorer {
     }
     this.groups = [...lists.entries()].sort((a, b) => a[0] - b[0]).map(([code, rows]) => ({
       rows: Uint16Array.from(rows), code, colour: this.colourOf(code),
-      shape: this.colour.isNumber || code < 0 || code === steps.others ? "circle" : shapeOf(code),
+      shape: this.shapeOf(code),
     }));
     this.tellLegend();
     this.caption();
@@ -106,8 +111,13 @@ class Explorer {
 
   colourOf(code) {
     const { others } = this.colour.steps();
-    if (code < 0 || code === others) return cssColour("--soft");
+    if (code === MISSING || code === others) return cssColour("--soft");
     return this.colour.isNumber ? rampColour(code / RAMP_STEPS) : paletteColour(code);
+  }
+
+  shapeOf(code) {
+    if (code === MISSING) return "cross";
+    return this.colour.isNumber || code === this.colour.steps().others ? "circle" : shapeOf(code);
   }
 
   redraw() { for (const panel of this.panels) panel.draw(); }
@@ -132,19 +142,28 @@ class Explorer {
         drawn("svg", { class: "ramp", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
           drawn("defs", {}, drawn("linearGradient", { id }, ...stops)),
           drawn("rect", { width: 100, height: 10, fill: `url(#${id})` })), text(steps.high),
-        element("span", { class: "soft" }, "1st to 99th percentile; grey: missing")));
-      return;
-    }
-    this.legend.replaceChildren(...steps.classes.map((one, code) => element("li", {}, element("button", {
-      type: "button", "data-code": code, "aria-pressed": "false", title: one.name,
-      onclick: (event) => this.selectClass(code, event),
-    }, this.swatch(code, one.others), element("span", { class: "word" }, one.name),
-    element("span", { class: "soft" }, String(one.count))))));
+        element("span", { class: "soft" }, "1st to 99th percentile")));
+    } else this.legend.replaceChildren(...steps.classes.map((one, code) => this.legendEntry(code, one.name, one.count)));
+    if (steps.missing) this.legend.append(this.legendEntry(MISSING, this.colour.missing, steps.missing));
+    this.tellChosen();
   }
 
-  swatch(code, others) {
-    const fill = this.colourOf(code), shape = others ? "circle" : shapeOf(code);
+  legendEntry(code, name, count) {
+    return element("li", {}, element("button", {
+      type: "button", "data-code": code, title: name, onclick: (event) => this.selectClass(code, event),
+    }, this.swatch(code), element("span", { class: "word" }, name), element("span", { class: "soft" }, String(count))));
+  }
+
+  tellChosen() {
+    for (const one of this.legend.querySelectorAll("[data-code]")) {
+      one.setAttribute("aria-pressed", String(this.chosen.has(Number(one.dataset.code))));
+    }
+  }
+
+  swatch(code) {
+    const fill = this.colourOf(code), shape = this.shapeOf(code);
     const marks = {
+      cross: () => drawn("path", { d: "M1.5 1.5L10.5 10.5M1.5 10.5L10.5 1.5", stroke: fill, "stroke-width": 2 }),
       circle: () => drawn("circle", { cx: 6, cy: 6, r: 5, fill }),
       square: () => drawn("rect", { x: 1, y: 1, width: 10, height: 10, fill }),
       triangle: () => drawn("path", { d: "M6 0L12 11H0Z", fill }),
@@ -154,20 +173,20 @@ class Explorer {
   }
 
   selectClass(code, event) {
-    const { codes } = this.colour.steps();
-    const button = event.currentTarget, was = button.getAttribute("aria-pressed") === "true";
-    const found = Uint8Array.from(codes, (one) => (one === code ? 1 : 0));
-    if (was) this.clear();
-    else {
-      this.select(found, event.shiftKey || event.ctrlKey);
-      button.setAttribute("aria-pressed", "true");
+    if (this.chosen.has(code)) {
+      this.clear();
+      return;
     }
+    const found = Uint8Array.from(this.colour.steps().codes, (one) => (one === code ? 1 : 0));
+    this.select(found, event.shiftKey || event.ctrlKey, code);
   }
 
-  select(found, add = false) {
+  select(found, add = false, code = null) {
     if (add && this.selected) for (let i = 0; i < found.length; i++) found[i] |= this.selected[i];
     this.selected = found.includes(1) ? found : null;
-    if (!add) for (const one of this.legend.querySelectorAll("[aria-pressed]")) one.setAttribute("aria-pressed", "false");
+    if (!add) this.chosen.clear();
+    if (code !== null) this.chosen.add(code);
+    this.tellChosen();
     this.tellSelection();
     this.redraw();
   }
@@ -180,11 +199,10 @@ class Explorer {
   }
 
   clear() {
-    this.pinned = -1;
-    this.hovered = -1;
-    for (const panel of this.panels) panel.showTip(-1);
+    this.search.value = "";
+    this.closeHits();
+    this.pin(-1);
     this.select(new Uint8Array(this.told.n));
-    this.tellRow();
   }
 
   hover(row, panel) {
@@ -214,9 +232,28 @@ class Explorer {
       }
     }
     this.hits.replaceChildren(...found.map((row) => element("li", {}, element("button", {
-      type: "button", onclick: () => { this.pin(row); this.hits.replaceChildren(); },
+      type: "button", onclick: () => { this.search.focus(); this.closeHits(); this.pin(row); },
     }, this.nameOf(row)))));
-    if (wanted && !found.length) this.hits.append(element("li", { class: "small soft" }, "no such row on the maps"));
+    if (!wanted || found.length) return;
+    this.hits.append(element("li", { class: "small soft" }, "no such row on the maps"));
+    this.pin(-1); // a row found before would look like the one that was asked for
+  }
+
+  closeHits() { this.hits.replaceChildren(); }
+
+  // From the field into the list of hits and back.
+  walkHits(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      if (!this.hits.firstChild) this.find();
+      const stops = [this.search, ...this.hits.querySelectorAll("button")];
+      stops[Math.min(Math.max(stops.indexOf(document.activeElement) + step, 0), stops.length - 1)].focus();
+    } else if (event.key === "Enter" && event.target === this.search) this.hits.querySelector("button")?.click();
+    else if (event.key === "Escape" && this.hits.firstChild) {
+      this.search.focus();
+      this.closeHits();
+    } else return;
+    event.preventDefault();
   }
 
   nameOf(row) {
@@ -226,8 +263,8 @@ class Explorer {
 
   tipLines(row) {
     const lines = [this.nameOf(row), `${this.colour.name}: ${this.colour.text(row)}`];
-    for (const one of this.colours.filter((c) => c !== this.colour).slice(0, 6)) lines.push(`${one.name}: ${one.text(row)}`);
-    return lines.map((line) => (line.length > 70 ? `${line.slice(0, 69)}…` : line));
+    for (const one of this.colours.filter((c) => c !== this.colour).slice(0, 4)) lines.push(`${one.name}: ${one.text(row)}`);
+    return lines.map((line) => (line.length > 50 ? `${line.slice(0, 49)}…` : line));
   }
 
   tellSelection() {
@@ -267,7 +304,9 @@ class Explorer {
       return;
     }
     const list = element("dl", { class: "row" });
-    for (const one of this.colours) list.append(element("dt", {}, one.name), element("dd", {}, one.text(row)));
+    for (const one of this.colours) {
+      list.append(element("div", {}, element("dt", {}, one.name), element("dd", {}, one.text(row))));
+    }
     const lists = this.told.spaces.map((space) => {
       const near = [...this.nearest(space, row)];
       const same = this.colour.isNumber || !this.colour.has(row) ? "" : `, ${near.filter((one) => this.colour.text(one) === this.colour.text(row)).length} with its ${this.colour.name}`;
@@ -277,6 +316,7 @@ class Explorer {
           element("button", { type: "button", onclick: () => this.pin(one) }, this.told.ids[one]),
           element("span", { class: "soft" }, this.colour.text(one))))));
     });
-    this.detail.replaceChildren(element("h4", {}, this.nameOf(row)), list, element("div", { class: "near" }, ...lists));
+    const rings = "On every map the thick orange ring is this row; thin rings are its nearest rows in that space.";
+    this.detail.replaceChildren(element("h4", {}, this.nameOf(row)), element("p", { class: "small soft" }, rings), list, element("div", { class: "near" }, ...lists));
   }
 }

@@ -78,22 +78,26 @@ class Scatter {
     const { selected } = this.explorer;
     context.clearRect(0, 0, this.width, this.height);
     if (selected) {
-      this.paths(context, () => cssColour("--faint"), (row) => !selected[row], true);
+      this.paths(context, () => cssColour("--faint"), (row) => !selected[row]);
       this.paths(context, (group) => group.colour, (row) => selected[row]);
     } else this.paths(context, (group) => group.colour, null);
     this.drawOver();
   }
 
-  paths(context, colourOf, keep, plain = false) {
+  paths(context, colourOf, keep) {
     const r = this.size, { x, y } = this;
+    context.lineWidth = r < 2 ? 1 : 1.25;
     for (const group of this.explorer.groups) {
-      context.fillStyle = colourOf(group);
+      context.fillStyle = context.strokeStyle = colourOf(group);
       context.beginPath();
       for (const row of group.rows) {
         if (keep && !keep(row)) continue;
         const cx = x[row], cy = y[row];
         if (cx !== cx) continue;
-        if (plain || group.shape === "square") context.rect(cx - r, cy - r, 2 * r, 2 * r);
+        if (group.shape === "cross") {
+          context.moveTo(cx - r, cy - r); context.lineTo(cx + r, cy + r);
+          context.moveTo(cx - r, cy + r); context.lineTo(cx + r, cy - r);
+        } else if (group.shape === "square") context.rect(cx - r, cy - r, 2 * r, 2 * r);
         else if (group.shape === "triangle") {
           context.moveTo(cx, cy - 1.3 * r); context.lineTo(cx + 1.3 * r, cy + r);
           context.lineTo(cx - 1.3 * r, cy + r); context.closePath();
@@ -103,7 +107,7 @@ class Scatter {
         } else if (r < 2) context.rect(cx - r, cy - r, 2 * r, 2 * r);
         else { context.moveTo(cx + r, cy); context.arc(cx, cy, r, 0, 2 * Math.PI); }
       }
-      context.fill();
+      if (group.shape === "cross") context.stroke(); else context.fill();
     }
   }
 
@@ -242,10 +246,33 @@ class Scatter {
     const told = element("div");
     told.textContent = this.explorer.tipLines(row).join("\n");
     this.tip.replaceChildren(told);
-    const right = this.x[row] > this.width / 2, low = this.y[row] > this.height / 2;
-    this.tip.style.left = right ? "auto" : `${this.x[row] + 12}px`;
-    this.tip.style.right = right ? `${this.width - this.x[row] + 12}px` : "auto";
-    this.tip.style.top = low ? "auto" : `${this.y[row] + 8}px`;
-    this.tip.style.bottom = low ? `${this.height - this.y[row] + 8}px` : "auto";
+    Object.assign(this.tip.style, { left: "0", top: "0" }); // measured away from the right edge
+    const [left, top] = this.roomFor(this.tip.offsetWidth, this.tip.offsetHeight, row);
+    this.tip.style.left = `${left}px`;
+    this.tip.style.top = `${top}px`;
+  }
+
+  // Where a box of a size covers the fewest of a row and its nearest: beside the row, or in a corner
+  // of the part of the map that the window shows.
+  roomFor(width, height, row) {
+    const box = this.stage.getBoundingClientRect(), edge = 4, away = 14;
+    const visible = document.documentElement;
+    const [left, top] = [Math.max(edge, edge - box.left), Math.max(edge, edge - box.top)];
+    const right = Math.max(left, Math.min(this.width, visible.clientWidth - box.left) - width - edge);
+    const low = Math.max(top, Math.min(this.height, visible.clientHeight - box.top) - height - edge);
+    const within = (value, from, to) => Math.min(Math.max(value, from), to);
+    const [x, y] = [this.x[row], this.y[row]];
+    const near = [row, row, ...this.explorer.nearest(this.space, row)]; // the row itself counts double
+    let best = [left, top], least = Infinity;
+    for (const [toLeft, toTop] of [
+      [x + away, y + away], [x - away - width, y + away], [x + away, y - away - height],
+      [x - away - width, y - away - height], [left, top], [right, top], [left, low], [right, low],
+    ]) {
+      const place = [within(toLeft, left, right), within(toTop, top, low)];
+      const covered = near.filter((one) => this.x[one] > place[0] - edge && this.x[one] < place[0] + width + edge
+        && this.y[one] > place[1] - edge && this.y[one] < place[1] + height + edge).length;
+      if (covered < least) { least = covered; best = place; }
+    }
+    return best;
   }
 }
