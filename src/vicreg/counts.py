@@ -106,7 +106,7 @@ def checked_counts(source: Block, first_row: int = 0) -> NDArray[np.float64]:
         raise ValueError(
             "counts must be whole numbers, not negative and none missing, "
             f"however: {told} in column {names[column]!r}, row {first_row + row}. "
-            "Give raw counts, or take the table as it is with kind='table'"
+            "Give raw counts, or take the table as it is with kind='table' (--kind table)"
         )
     return counts
 

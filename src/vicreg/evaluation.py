@@ -387,7 +387,8 @@ def _notes_on(target: Target, scored: Index) -> list[str]:
     if target.n_classes > MOST_CLASSES:
         notes.append(
             f"{target.name} has {target.n_classes} classes: above {MOST_CLASSES} the linear probe "
-            "and k-means against the labels are left out (for a quantity: target='number')"
+            "and k-means against the labels are left out (for a quantity: target='number', "
+            "--target number)"
         )
     return notes
 

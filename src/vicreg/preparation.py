@@ -121,7 +121,8 @@ def prepare(
     if config.n_top_columns not in ("auto", 0) and all(one.depth is None for one in tables):
         raise ValueError(
             "n_top_columns chooses among counts, which this table does not seem to hold, "
-            f"however: n_top_columns={config.n_top_columns}. Say kind='counts' if it does"
+            f"however: n_top_columns={config.n_top_columns}. If it does, say kind='counts' "
+            "(--kind counts)"
         )
     notes = [
         whose + note
@@ -296,7 +297,7 @@ def _notes_on_counts(table: TableEncoder, config: Config) -> list[str]:
         return []
     note = (
         "read as counts (whole numbers, mostly 0, overdispersed): brought to a depth of "
-        f"{table.depth.target:g}, log(1 + x); kind='table' takes them as they are"
+        f"{table.depth.target:g}, log(1 + x); kind='table' (--kind table) takes them as they are"
     )
     return [note]
 

@@ -237,7 +237,7 @@ class TableEncoder:
                 raise ValueError(
                     f"counts must be whole numbers, however: column {name!r} holds {held}. Leave "
                     "it out (on the command line: --label, --id or --drop), or take the table as "
-                    "it is with kind='table'"
+                    "it is with kind='table' (--kind table)"
                 )
         weight = weights if weights is None or index is None else weights[index]
         depth = Depth.fit(source, index, weight)
