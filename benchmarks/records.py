@@ -29,9 +29,10 @@ SHELLS = {
     *("fit_command", "info_command", "options", "terminal", "tune_command"),
     *("embedding_file", "memory", "modelcard", "persistence", "places", "progress"),
     *("evaluation", "events", "importance", "intervals", "live", "maps", "packing", "plots"),
-    *("report", "scorecard", "scores", "shown_columns", "spaces", "targets", "verdict", "view"),
-    *("finalists", "label_free", "objectives", "search_space", "studies", "study_page"),
-    *("study_plots", "trials", "tuning", "tuning_result", "workers"),
+    *("report", "scorecard", "scored_rows", "scores", "shown_columns", "spaces", "targets"),
+    *("verdict", "view", "finalists", "journal", "label_free", "objectives", "owners"),
+    *("search_space", "storages", "studies", "study_page", "study_plots", "trial_loop", "trials"),
+    *("tuning", "tuning_result", "workers"),
 }
 #: The files that methods without a network depend on.
 TABLE_FILES = {

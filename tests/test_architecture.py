@@ -25,7 +25,8 @@ ORDER = [
         "pairs",
         "optim",
     ),
-    *("frames", "table_file", "sources", "metrics", "label_free", "intervals", "studies"),
+    *("frames", "table_file", "sources", "metrics", "label_free", "intervals"),
+    *("journal", "owners", "storages", "studies"),
     *(
         "quantiles",
         "search_space",
@@ -87,6 +88,7 @@ ORDER = [
         "evaluation",
         "plots",
         "trials",
+        "trial_loop",
         "workers",
         "study_plots",
         "study_page",
@@ -105,6 +107,8 @@ FOUNDATION = {
     "pairs": {"networks", "views", "partners"},
     "table_file": {"frames"},
     "sources": {"frames", "table_file"},
+    "storages": {"journal", "owners"},
+    "studies": {"storages"},
 }
 LAYER_0 = ORDER[: ORDER.index("quantiles")]
 
@@ -141,7 +145,10 @@ HOMES = {
     },
     "anndata": {"sources", "embedding_file"},
     "h5py": {"embedding_file"},
-    "optuna": {"studies", "trials", "study_plots", "finalists", "tuning"},
+    "optuna": {
+        *("journal", "owners", "storages", "studies", "trials", "trial_loop", "study_plots"),
+        *("finalists", "tuning"),
+    },
     "pandas": {"scorecard", "tuning_result"},
     "polars": set[str](),
 }

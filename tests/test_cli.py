@@ -138,6 +138,8 @@ def test_a_table_is_not_replaced_by_what_is_made_of_it(
         ("--out", ("embed", fitted, data)),
         ("--report", ("evaluate", fitted, data)),
         ("--watch", ("fit", data, "--out", tmp_path / "other", *FAST)),
+        ("--report", ("tune", data, "--out", tmp_path / "other")),
+        ("--watch", ("tune", data, "--out", tmp_path / "other")),
     ):
         told = run(*arguments, option, out)
         assert told.status == 2

@@ -319,11 +319,10 @@ def test_columns_whose_names_are_no_text_are_known_again(names: Any) -> None:
 
 def test_an_index_goes_along_with_the_second_table_alone() -> None:
     X = np.random.default_rng(0).normal(size=(60, 6))
-    model = VICReg(n_components=4, projector=(8,), steps=5, random_state=0)
+    model: Any = VICReg(n_components=4, projector=(8,), steps=5, random_state=0)
     model.set_output(transform="pandas").fit(X, X_paired=X[:, :3])
     second = pd.DataFrame(X[:, :3], index=range(9, 69))
-    embedding: Any = model.transform(X_paired=second)
-    assert embedding.index.equals(second.index)
+    assert model.transform(X_paired=second).index.equals(second.index)
     assert model.transform(X, X_paired=second).index.tolist() == list(range(60))
     both = model.transform(pd.DataFrame(X, index=second.index), X_paired=X[:, :3])
     assert both.index.equals(second.index)

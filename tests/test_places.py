@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vicreg.persistence import check_free
 from vicreg.places import check_file, fresh_file
 
 
@@ -65,3 +66,8 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
             pass
     assert pipe.is_fifo()
     assert names(tmp_path) == ["circle", "pipe"]
+
+
+def test_above_the_root_there_is_nothing() -> None:
+    with pytest.raises(OSError, match="/ cannot be (replaced: it is .* a mount|written: no perm)"):
+        check_free(Path("/"))

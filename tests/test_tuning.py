@@ -6,9 +6,11 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import warnings
@@ -25,17 +27,27 @@ import torch
 from sklearn.datasets import load_digits, load_wine
 
 from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tune
+from vicreg.cli import main
 from vicreg.fitting import fit_embedder, fit_together
+from vicreg.journal import JournalLostError
 from vicreg.objectives import OBJECTIVES, Bench, Fits
+from vicreg.owners import DIED, INTERRUPTED, OWNER, give_back
+from vicreg.per_row import PerRow
 from vicreg.sources import read, take_columns
-from vicreg.studies import OWNER, open_storage, quiet_optuna
+from vicreg.storages import open_storage
+from vicreg.studies import quiet_optuna
 from vicreg.study_page import StudyPage
-from vicreg.trials import Plan, Tickets, at_once, begin, plan
+from vicreg.trial_loop import Tickets
+from vicreg.trials import Plan, at_once, begin, plan
+from vicreg.workers import ASK, ENDED, _Crew
 
 X, Y = load_wine(return_X_y=True)
 SMALL = {"steps": 20, "n_components": 8, "hidden_width": 16, "projector_width": 16}
 #: Whose networks are all alike, so that several trials are begun at once.
 ALIKE = {**SMALL, "hidden_depth": 1, "projector_depth": 1, "skip": True, "batch_size": 64}
+
+
+SMALL_FIXED = {"steps": 5, "n_components": 4, "hidden": (8,), "projector": (8,)}
 
 
 def searched() -> TuningResult:
@@ -680,6 +692,460 @@ def test_tickets_are_shared_out() -> None:
     assert tickets.take(10) == 2
     late = Tickets(7, until=time.monotonic() - 1)
     assert [late.take(10), late.take(10)] == [1, 0]
+
+
+def study_in(storage: Path) -> optuna.Study:
+    with quiet_optuna():
+        return optuna.load_study(study_name="vicreg", storage=open_storage(storage))
+
+
+def scored_by(monkeypatch: pytest.MonkeyPatch, score: Any) -> dict[str, Any]:
+    """Arguments of a search by a score of one's own, which fits almost nothing."""
+    monkeypatch.setitem(OBJECTIVES, "rankme", replace(OBJECTIVES["rankme"], score=score))
+    return {
+        "objective": "rankme",
+        "space": {"lam": {"low": 5, "high": 50}},
+        "fixed": {"steps": 5, "n_components": 4, "optimizer": "lars"},  # one by one
+        "only": True,
+        "random_state": 0,
+        "sampler": "random",
+        "finalists": 0,
+        "n_threads": 1,
+    }
+
+
+def by_lam(fits: Fits) -> float:
+    fits.embedder()
+    return fits.config.lam
+
+
+def test_a_trial_that_others_took_for_dead_is_theirs_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "a.journal"
+    calls = []
+
+    def score(fits: Fits) -> float:
+        calls.append(1)
+        if len(calls) == 2:  # another process, while this one stands still
+            give_back(study_in(storage), 1, DIED)
+        return by_lam(fits)
+
+    found = tune(X, n_trials=3, storage=storage, **scored_by(monkeypatch, score))
+    assert [trial["state"] for trial in found.trials] == ["complete", "fail", "complete"]
+    assert found.trials[2]["lam"] == found.trials[1]["lam"]
+    assert found.trials[2]["retry_of"] == 1
+    assert found.summary().startswith(
+        "2 trials complete, 0 pruned, 1 cut short and tried again. Best by rankme"
+    )
+
+
+def test_trials_of_a_stack_that_others_took_for_dead_are_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "a.journal"
+
+    def score(fits: Fits) -> float:
+        if study_in(storage).get_trials(deepcopy=False)[2].state.name == "RUNNING":
+            give_back(study_in(storage), 2, DIED)
+        return by_lam(fits)
+
+    named = {**scored_by(monkeypatch, score), "fixed": {"steps": 5, "n_components": 4}}
+    named["fixed"] |= {"hidden": (8,), "projector": (8,)}
+    found = tune(X, n_trials=4, storage=storage, **named)
+    states = [trial["state"] for trial in found.trials]
+    assert states == ["complete", "complete", "fail", "complete", "waiting"]
+
+
+def test_a_disk_that_is_full_for_a_moment_costs_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "a.journal"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    calls = []
+
+    def score(fits: Fits) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (storage.stat().st_size, hard))
+            timer.start()
+        return by_lam(fits)
+
+    timer = threading.Timer(0.3, resource.setrlimit, (resource.RLIMIT_FSIZE, (soft, hard)))
+    try:
+        found = tune(X, n_trials=2, storage=storage, **scored_by(monkeypatch, score))
+    finally:
+        timer.join()
+    assert [trial["rankme"] for trial in found.trials] == [25, found.trials[1]["lam"]]
+
+
+def test_a_disk_that_stays_full_ends_the_search_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "a.journal"
+    monkeypatch.setattr("vicreg.storages.PATIENCE", 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def score(fits: Fits) -> float:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (storage.stat().st_size, hard))
+        return by_lam(fits)
+
+    words = (
+        r"a.journal cannot be written: File too large; finished trials are kept in it.* "
+        r"Not kept was trial 0: {\"rankme\": 25.0} by {\"lam\": 25.0}$"
+    )
+    named = scored_by(monkeypatch, score)
+    try:
+        with pytest.raises(OSError, match=words):
+            tune(X, n_trials=2, storage=storage, **named)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [trial.state.name for trial in study_in(storage).trials] == ["RUNNING"]
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_journal_that_goes_while_the_study_runs_ends_it_with_the_best_so_far(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "a.journal"
+
+    def removed(study: optuna.Study, _: tuple[str, ...]) -> None:
+        trials = study.get_trials(deepcopy=False)
+        if any(trial.state.name == "COMPLETE" for trial in trials):
+            storage.unlink(missing_ok=True)
+
+    words = (
+        r"was removed or replaced while the study ran.* Best of \d+ complete trials was trial \d"
+    )
+    named = {**scored_by(monkeypatch, by_lam), "fixed": {**SMALL_FIXED, "optimizer": "lars"}}
+    with pytest.raises(JournalLostError, match=words):
+        tune(X, n_trials=9, storage=storage, n_workers=workers, observe=removed, **named)
+    assert not storage.exists()
+
+
+def test_a_line_of_rubbish_in_a_journal_ends_the_search_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "a.journal"
+
+    def score(fits: Fits) -> float:
+        with storage.open("ab") as file:
+            file.write(b"rubbish\n")
+        return by_lam(fits)
+
+    with pytest.raises(OSError, match=r"a.journal is damaged in line \d+; keep a copy"):
+        tune(X, n_trials=2, storage=storage, **scored_by(monkeypatch, score))
+
+
+def test_a_default_that_was_cut_short_for_good_is_queued_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {**scored_by(monkeypatch, by_lam), "storage": tmp_path / "a.journal", "n_trials": 1}
+    dead = plan(
+        X,
+        None,
+        objective="rankme",
+        space=named["space"],
+        fixed=named["fixed"],
+        seed=0,
+        device="auto",
+        prune=True,
+        only=True,
+    )
+    made = begin(dead, named["storage"], "vicreg", sampler="random", n_trials=1)
+    seed = made.user_attrs["vicreg"]["seed"]
+    for _ in range(4):
+        give_back(made, made.ask().number, DIED)
+    assert [trial.state.name for trial in made.trials] == ["FAIL"] * 4
+    again = begin(
+        dead._replace(seed=seed), named["storage"], "vicreg", sampler="random", n_trials=1
+    )
+    assert [trial.state.name for trial in again.trials] == ["FAIL"] * 4 + ["WAITING"]
+    assert again.trials[4].user_attrs == {"default": True}
+
+
+def test_the_default_survives_every_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def score(fits: Fits) -> float:
+        calls.append(1)
+        if len(calls) <= 5:
+            raise KeyboardInterrupt
+        return by_lam(fits)
+
+    named = {**scored_by(monkeypatch, score), "storage": tmp_path / "a.journal", "n_trials": 1}
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            tune(X, **named)
+    found = tune(X, **named)
+    assert [trial["state"] for trial in found.trials] == ["fail"] * 5 + ["complete"]
+    assert [trial["cause"] for trial in found.trials] == [INTERRUPTED] * 5 + [None]
+    assert all(trial["default"] for trial in found.trials)
+    assert "5 cut short and tried again. Best" in found.summary()
+
+
+def test_ctrl_c_between_trials_queues_no_trial_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def score(fits: Fits) -> float:
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("a trial that fails")
+        return by_lam(fits)
+
+    real = optuna.Study.ask
+    asked = []
+
+    def third_time(self: optuna.Study) -> optuna.Trial:
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return real(self)
+
+    monkeypatch.setattr(optuna.Study, "ask", third_time)
+    with pytest.warns(InterruptedWarning, match="interrupted: the search ends here"):
+        found = tune(X, n_trials=9, **scored_by(monkeypatch, score))
+    assert [trial["state"] for trial in found.trials] == ["complete", "fail"]
+    assert found.trials[1]["cause"] == "ValueError: a trial that fails"
+    assert found.summary().startswith("1 trials complete, 0 pruned, 1 failed. Best")
+
+
+def ill_or_well(n_groups: int) -> dict[str, Any]:
+    """Patients, of whom the first half are ill, and their rows."""
+    groups = np.repeat(np.arange(n_groups), 10)
+    ill = groups < n_groups // 2
+    table = np.random.default_rng(0).normal(size=(len(groups), 6)) + ill[:, None]
+    return {"X": table, "y": np.where(ill, "ill", "well"), "groups": groups}
+
+
+def planned_for(of: dict[str, Any], seed: int) -> Plan:
+    classes = (of["y"] == "ill").astype(np.intp)
+    groups = np.asarray(of["groups"], dtype=np.int64)
+    return plan(
+        of["X"],
+        classes,
+        PerRow(groups, None),
+        objective="knn",
+        space={"lam": [25, 5]},
+        fixed={**SMALL_FIXED},
+        seed=seed,
+        device="cpu",
+        prune=False,
+        only=True,
+    )
+
+
+def test_rows_to_judge_anew_hold_two_classes_where_that_can_be() -> None:
+    of = ill_or_well(6)
+    found = 0
+    for seed in range(12):
+        try:
+            planned = planned_for(of, seed)
+        except ValueError:  # the search's own split has one class
+            continue
+        bench = Bench(planned.source, planned.labels, seed=seed, told=planned.told)
+        other = bench.elsewhere(labelled=True)
+        assert np.isin(other.test, bench.train).all()
+        other.check_labels()
+        try:
+            bench.elsewhere().check_labels()
+        except ValueError:
+            found += 1
+    assert found  # of which the first split would not have done
+
+
+def test_the_default_stays_where_no_rows_can_judge_it_anew(tmp_path: Path) -> None:
+    # Two are ill: one of them is fitted and one is judged, and the former stays alone.
+    groups = np.repeat(np.arange(4), 10)
+    ill = np.isin(groups, (0, 1))
+    table = np.random.default_rng(0).normal(size=(40, 6)) + ill[:, None]
+    for seed in range(20):
+        try:
+            found = tune(
+                table,
+                np.where(ill, "ill", "well"),
+                groups=groups,
+                objective="silhouette",
+                n_trials=3,
+                space={"lam": [25, 5, 50]},
+                fixed=SMALL_FIXED,
+                only=True,
+                random_state=seed,
+                n_threads=1,
+            )
+        except ValueError as error:
+            assert "too few labels" in str(error)  # noqa: PT017 (another seed will do)
+            continue
+        break
+    assert found.trials[found.best_trial]["default"]
+    assert "could not be judged anew: of 30 splits of the rows, none has two" in found.summary()
+    found.write(tmp_path)
+
+
+@pytest.mark.parametrize("score", [7.0, float("nan"), None])
+def test_of_equals_and_where_nothing_is_known_the_default_is_taken(
+    score: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def judge(_: Fits) -> float:
+        calls.append(1)
+        if len(calls) <= 4:  # in the search each is better than the one before
+            return len(calls)
+        if score is None:
+            raise ArithmeticError("it diverged")
+        return score
+
+    named = {**scored_by(monkeypatch, judge), "finalists": 2, "margin": 0}
+    found = tune(X, n_trials=4, **named)
+    assert found.best_trial == 0
+    assert found.best_config.lam == 25
+    assert len(found.finalists) == 3
+    words = {
+        None: "could not be judged anew: ArithmeticError: it diverged.",
+        7.0: "the default configuration: nothing that was tried beats it by enough.",
+    }.get(score, "could not be judged anew: no score is a number.")
+    assert found.summary().endswith(words)
+
+
+def test_a_score_that_there_is_none_of_is_told_so(result: TuningResult) -> None:
+    other = next(trial["number"] for trial in result.trials if not trial["default"])
+    judged = [
+        {"trial": 0, "default": True, "value": [0.5], "fresh": [None]},
+        {"trial": other, "default": False, "value": [0.6], "fresh": [0.75]},
+    ]
+    told = replace(result, best_trial=other, finalists=judged).summary()
+    assert "as the best of 2: knn 0.750 against no score of the default" in told
+
+
+def test_nothing_is_written_before_all_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = tmp_path / "t.csv", tmp_path / "m"
+    np.savetxt(data, X[:60], delimiter=",", header=",".join("abcdefghijklm"), comments="")
+    arguments = ["tune", str(data), "--out", str(out), "--trials", "1", "--steps", "5", "-q"]
+    arguments += ["--finalists", "0", "--n-components", "4", "--objective", "rankme"]
+
+    def fail(_: TuningResult) -> str:
+        raise ValueError("there are no words for it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TuningResult, "summary", fail)
+        with pytest.raises(SystemExit):
+            main(arguments)
+    assert not out.exists()
+    main(arguments)
+    assert (out / "tuning" / "trials.csv").exists()
+
+
+def test_ctrl_c_in_the_last_fit_saves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "t.csv", tmp_path / "m"
+    np.savetxt(data, X[:60], delimiter=",", header=",".join("abcdefghijklm"), comments="")
+    arguments = ["tune", str(data), "--out", str(out), "--trials", "1", "--steps", "9", "-q"]
+    arguments += ["--finalists", "0", "--n-components", "4", "--objective", "rankme"]
+    real = fit_embedder
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        def press(*_: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+        return real(*given, **{**named, "observe": press})
+
+    monkeypatch.setattr("vicreg.estimator.fit_embedder", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 130
+    assert not out.exists()
+    assert capsys.readouterr().err.endswith(
+        f"vicreg: interrupted: finished trials are kept in {out}.journal, "
+        "the same command again adds to them\n"
+    )
+
+
+def test_a_pruned_trial_has_no_score_and_a_curve_ends_with_the_fit() -> None:
+    found = tune(
+        X,
+        Y,
+        n_trials=12,
+        space={**SMALL, "lr": {"low": 1e-6, "high": 1e-2, "log": True}},
+        objective="knn",
+        random_state=0,
+        sampler="random",
+        finalists=0,
+        n_threads=1,
+    )
+    pruned = [trial for trial in found.trials if trial["state"] == "pruned"]
+    assert pruned
+    assert all(trial["knn"] is None for trial in pruned)
+    assert all(0 <= trial["last_score"] <= 1 for trial in pruned)
+    for trial, row in zip(found.study.trials, found.trials, strict=True):
+        looked_at = list(trial.intermediate_values)
+        assert looked_at in {"pruned": ([1], [1, 3]), "complete": ([9], [1, 3, 9])}[row["state"]]
+        if row["state"] == "complete":
+            assert row["last_score"] is None
+            assert trial.intermediate_values[9] == row["knn"]
+
+
+@pytest.mark.slow
+def test_workers_that_die_leave_what_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: set[int] = set()
+
+    def kill(study: optuna.Study, _: tuple[str, ...]) -> None:
+        trials = study.get_trials(deepcopy=False)
+        if any(trial.state.name == "COMPLETE" for trial in trials):
+            for trial in trials:
+                worker = int(trial.user_attrs.get(OWNER, f"{os.getpid()}:0").split(":")[-2])
+                if trial.state.name == "RUNNING" and worker not in (*killed, os.getpid()):
+                    killed.add(worker)
+                    os.kill(worker, signal.SIGKILL)
+
+    monkeypatch.setattr("vicreg.workers.MOST_DEATHS", 1)
+    with pytest.warns(InterruptedWarning, match="workers died one after the other: exit status -9"):
+        found = tune(
+            X,
+            n_trials=400,
+            space={**SMALL, "steps": 300},
+            objective="rankme",
+            random_state=0,
+            sampler="random",
+            finalists=0,
+            n_workers=2,
+            observe=kill,
+        )
+    states = [trial["state"] for trial in found.trials]
+    assert states.count("complete") >= 1
+    assert DIED in {trial["cause"] for trial in found.trials}
+
+
+def test_a_worker_that_dies_in_a_stack_gives_back_what_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = plan(X, None, objective=None, space=None, fixed=None, seed=0, device="cpu", prune=True)
+    crew = _Crew(
+        tmp_path, begin(of, None, "vicreg", sampler="tpe", n_trials=1), Tickets(12, takers=1)
+    )
+    lines = [f"{ASK} 2", ENDED, ENDED, f"{ASK} 10", *[ENDED] * 4]
+    code = "import os\n" + "\n".join(
+        f"print({line!r}, flush=True)" + (";print(input())" if line.startswith(ASK) else "")
+        for line in lines
+    )
+    errors = (tmp_path / "log").open("w+", encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}\nos._exit(1)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+    )
+    monkeypatch.setattr("vicreg.workers.MOST_DEATHS", 1)  # none takes its place
+    crew._serve(process, errors)
+    assert crew.tickets.left == 6
 
 
 def running(journal: Path) -> list[optuna.trial.FrozenTrial]:

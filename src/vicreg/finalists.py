@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from vicreg.config import Config, from_json
 from vicreg.objectives import OBJECTIVES, Bench, Fits
+from vicreg.storages import patiently
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +33,13 @@ def choose(
     finalists: int,
     margin: float | None,
     n_threads: int | None,
-) -> tuple[FrozenTrial, list[dict[str, Any]]]:
+) -> tuple[FrozenTrial, list[dict[str, Any]], str]:
     """The trial to take of a study, and how the best ones were judged.
 
     The best of many scores on the same rows is partly luck. So the best trials and the default are
     fitted again with another seed, judged by rows that the search was fitted on and fitted on all
-    others, and the choice among them is made by that score alone.
+    others, and the choice among them is made by that score alone. The default is taken where none
+    is better, and where that cannot be known.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def choose(
     trial : optuna.trial.FrozenTrial
     scores : list of dict
         See :class:`vicreg.TuningResult`.
+    note : str
+        Why none could be judged, if that is so.
 
     Raises
     ------
@@ -85,31 +89,55 @@ def choose(
     judged = ranked[:finalists]
     if default is not None and judged and default not in judged:
         judged.append(default)
+    if len(judged) < 2:
+        return ranked[0], [], ""
+    scores, note = _judged_anew(of, judged, default, n_threads)
+    if note:
+        return default or ranked[0], scores, f"the best trials could not be judged anew: {note}"
+    patiently(lambda: study.set_user_attr("finalists", scores))
+    places = _mean_ranks([one["fresh"] for one in scores])
+    # Of equals it is the default, which has not been picked among many.
+    best = min(range(len(judged)), key=lambda one: (places[one], judged[one] is not default, one))
+    return judged[best], scores, ""
+
+
+def _judged_anew(
+    of: Plan,
+    judged: Sequence[FrozenTrial],
+    default: FrozenTrial | None,
+    n_threads: int | None,
+) -> tuple[list[dict[str, Any]], str]:
+    """Trials' scores on other rows, or why there are none."""
+    objectives = [OBJECTIVES[name] for name in of.objectives]
+    bench = Bench(of.source, of.labels, seed=of.seed, told=of.told)
+    try:
+        bench = bench.elsewhere(labelled=any(one.needs_labels for one in objectives))
+    except ValueError as error:
+        return [], str(error)
     scores: list[dict[str, Any]] = []
-    if len(judged) > 1:
-        bench = Bench(of.source, of.labels, seed=of.seed, told=of.told).elsewhere()
-        for trial in judged:
-            fits = Fits(
-                bench,
-                Config(**from_json(trial.user_attrs["settings"])),
-                seed=of.seed + 1,
-                n_threads=n_threads,
-                device=of.device,
-            )
-            fresh = [OBJECTIVES[name].score(fits) for name in of.objectives]
-            scores.append(
-                {
-                    "trial": trial.number,
-                    "default": trial is default,
-                    "value": list(trial.values),
-                    "fresh": [value if math.isfinite(value) else None for value in fresh],
-                }
-            )
-        best = judged[int(np.argmin(_mean_ranks([one["fresh"] for one in scores])))]
-        study.set_user_attr("finalists", scores)
-    else:
-        best = ranked[0]
-    return best, scores
+    cause = "no score is a number"
+    for trial in judged:
+        fits = Fits(
+            bench,
+            Config(**from_json(trial.user_attrs["settings"])),
+            seed=of.seed + 1,
+            n_threads=n_threads,
+            device=of.device,
+        )
+        try:
+            fresh = [objective.score(fits) for objective in objectives]
+        except Exception as error:  # as in a trial, it may diverge, say
+            fresh, cause = [math.nan] * len(objectives), f"{type(error).__name__}: {error}"
+        scores.append(
+            {
+                "trial": trial.number,
+                "default": trial is default,
+                "value": list(trial.values),
+                "fresh": [value if math.isfinite(value) else None for value in fresh],
+            }
+        )
+    is_known = any(value is not None for one in scores for value in one["fresh"])
+    return scores, "" if is_known else cause
 
 
 def _is_above(

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["OBJECTIVES", "UNKNOWN", "Bench", "Fits", "Objective", "fit_all", "objectives_named"]
 
 TEST_SHARE = 0.3
+#: Splits that are looked at for one with classes on both sides.
+MOST_SPLITS = 30
 #: The label of rows whose class is not known.
 UNKNOWN = -1
 #: Rows that scores are computed on, and that probes learn from, at the most.
@@ -114,13 +116,38 @@ class Bench:
         #: Of the training rows.
         self.told = told.take(self.train)
 
-    def elsewhere(self) -> Bench:
-        """The same table, judged by rows that this one is fitted on, and fitted on all others."""
+    def elsewhere(self, *, labelled: bool = False) -> Bench:
+        """The same table, judged by rows that this one is fitted on, and fitted on all others.
+
+        Parameters
+        ----------
+        labelled : bool
+            Scores need labels: of several splits take the first that :meth:`check_labels` allows.
+
+        Raises
+        ------
+        ValueError
+            If it allows none.
+        """
+        for split in range(MOST_SPLITS):
+            other = self._elsewhere(self.seed + 1 + split)
+            try:
+                if labelled:
+                    other.check_labels()
+            except ValueError:
+                continue
+            return other
+        raise ValueError(
+            f"of {MOST_SPLITS} splits of the rows, none has two classes both among those that are "
+            "fitted and those that are judged"
+        )
+
+    def _elsewhere(self, seed: int) -> Bench:
         labels, groups = self.labels, self._all_told.groups
         _, places = hold_out(
             len(self.train),
             TEST_SHARE / (1 - TEST_SHARE),
-            self.seed + 1,
+            seed,
             labels=None if labels is None else labels[self.train],
             groups=None if groups is None else groups[self.train],
         )
@@ -132,6 +159,32 @@ class Bench:
             split=(np.setdiff1d(np.arange(self.source.shape[0]), test), test),
             told=self._all_told,
         )
+
+    def check_labels(self) -> None:
+        """Refuse labels by which nothing can be judged.
+
+        Raises
+        ------
+        ValueError
+            If the rows that probes learn from or those that are judged hold fewer than two
+            classes, or the latter a class each.
+        """
+        assert self.labels is not None
+        learnt, judged = (
+            self.labels[rows][known]
+            for rows, known in zip((self.train, self.test), self.labelled, strict=True)
+        )
+        for of, noun in ((learnt, "that probes learn from"), (judged, "that are judged")):
+            if len(np.unique(of)) < 2:
+                raise ValueError(
+                    f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
+                    "Label more rows, or tune without labels"
+                )
+        if len(np.unique(judged)) == len(judged):
+            raise ValueError(
+                f"y must have classes of several rows, however: the {len(judged)} rows that are "
+                "judged are of a class each. Give a column of classes, not of names or numbers"
+            )
 
     def rows(self, which: Which) -> tuple[Source, Source]:
         """Training and test rows, with all columns or without the hidden ones."""

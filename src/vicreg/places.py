@@ -81,7 +81,8 @@ def check_parent(path: Path) -> None:
     ------
     OSError
     """
-    there = next(parent for parent in path.absolute().parents if parent.exists())
+    # Above the root there is nothing.
+    there = next((parent for parent in path.absolute().parents if parent.exists()), path)
     if not there.is_dir():
         raise NotADirectoryError(f"{path} cannot be written: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -23,8 +23,10 @@ __all__ = ["ProgressBar", "TuningBar", "best_scores"]
 def best_scores(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> list[str]:
     """The best score by each objective that has one, for people: ``best knn 0.931``."""
     told = []
+    # What a pruned trial has for a value is of a fit that was not finished.
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     for place, name in enumerate(objectives):
-        values = [trial.values[place] for trial in trials if trial.values]
+        values = [trial.values[place] for trial in complete]
         if values:
             told.append(f"best {name} {max(values):.3f}")
     return told

@@ -1,28 +1,18 @@
-"""Optuna's studies: where they are kept, who works on them, and what becomes of a dead one's trial.
-
-A path is a journal file, appended line by line; a URL is a database. In a database every trial has
-a heartbeat, so that a machine that went away is noticed. On one machine a trial's owner is known by
-its process, and nothing has to be waited for.
-"""
+"""Optuna's studies: made, resumed, and never taken for another; their samplers and pruner."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import socket
 import time
 import warnings
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
-from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import TrialState
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+
+from vicreg.storages import in_words, is_url, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,96 +21,24 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
 
 __all__ = [
     "SAMPLERS",
     "check_sampler",
-    "check_storage",
-    "give_back",
     "halving",
     "in_memory",
-    "is_url",
-    "open_storage",
     "open_study",
-    "owner",
-    "queue_again",
     "quiet_optuna",
-    "release_dead",
     "sampler_for",
     "seed_of_study",
-    "without_password",
 ]
 
 SAMPLERS = ("auto", "tpe", "gp", "random")
 #: Trials up to which a Gaussian process is the better model; TPE needs more to learn from.
 SMALL_BUDGET = 25
-#: Seconds between heartbeats, and after which a silent trial counts as dead.
-HEARTBEAT, GRACE = 10, 40
 #: Seconds that a study which another process has begun to make may take to have its document.
 MAKING = 5.0
-#: How often a trial whose worker died is tried again.
-MOST_RETRIES = 3
-#: How often a database is opened in which another process makes the same tables.
-MOST_RACES = 10
 DOCUMENT = "vicreg"
-JOURNAL_START = b'{"op_code":'
-OWNER, RETRY_OF = "owner", "retry_of"
-#: Where Optuna keeps the parameters that a trial was put in the queue with.
-QUEUED = "fixed_params"
-
-
-def is_url(storage: str | Path) -> bool:
-    """Whether a storage is a database's address and not a path."""
-    return isinstance(storage, str) and "://" in storage
-
-
-def check_storage(storage: str | Path | None, n_workers: int) -> None:
-    """Refuse what cannot hold a study of so many workers.
-
-    Raises
-    ------
-    ValueError
-        For SQLite with several workers, or an address that is not one.
-    TypeError
-        If it is neither path nor address.
-    """
-    if storage is not None and not isinstance(storage, str | Path):
-        raise TypeError(
-            "storage must be a path (a journal file) or a database URL, "
-            f"however: {type(storage).__name__}"
-        )
-    if storage is None or not is_url(storage):
-        if storage is not None and Path(storage).is_dir():
-            raise ValueError(
-                f"storage must be a file or a database URL, however: {storage} (folder)"
-            )
-        return
-    scheme = str(storage).partition("://")[0]
-    if not re.fullmatch(r"[a-z0-9]+(\+[a-z0-9]+)?", scheme):
-        raise ValueError(
-            f"storage must be a path or a database URL, however: {without_password(storage)}"
-        )
-    if scheme.startswith("sqlite") and n_workers > 1:
-        raise ValueError(
-            "SQLite loses trials when several processes write; for n_workers > 1 storage must be "
-            f"a path (a journal file) or PostgreSQL, however: {without_password(storage)}"
-        )
-
-
-def open_storage(storage: str | Path | None) -> BaseStorage:
-    """A journal file (made if missing), a database, or memory for None.
-
-    Raises
-    ------
-    ValueError
-        If the file is no journal, or the database's address or driver is wrong.
-    ConnectionError
-        If the database does not answer.
-    """
-    if storage is None:
-        return optuna.storages.InMemoryStorage()
-    return _database(str(storage)) if is_url(storage) else _journal(Path(storage))
 
 
 def open_study(
@@ -198,7 +116,7 @@ def seed_of_study(storage: str | Path | None, name: str) -> int | None:
     if storage is None or (not is_url(storage) and not Path(storage).exists()):
         return None
     try:
-        with quiet_optuna():
+        with quiet_optuna(), in_words(storage):
             study = optuna.load_study(study_name=name, storage=open_storage(storage))
     except (KeyError, TypeError, AttributeError):
         return None  # there is none yet; of what holds no studies open_study has more to say
@@ -240,55 +158,6 @@ def halving(*, enabled: bool) -> BasePruner:
     return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
 
 
-def owner() -> str:
-    """This process: host, boot, process number and start, so that no other is taken for it."""
-    return ":".join([socket.gethostname(), _boot(), str(os.getpid()), _started(os.getpid()) or ""])
-
-
-def release_dead(study: Study) -> list[int]:
-    """Fail trials whose process on this host is gone, and put them in the queue again.
-
-    The first thing that a process does with a trial is to put its name to it. One that has been
-    running without a name for longer than that can take belongs to a process that died before.
-
-    Returns
-    -------
-    list of int
-        The numbers of the trials.
-    """
-    released = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        of = trial.user_attrs.get(OWNER)
-        gone = _age(trial) > GRACE if of is None else not _alive(str(of))
-        if gone and give_back(study, trial.number, "worker died"):
-            released.append(trial.number)
-    return released
-
-
-def give_back(study: Study, number: int, cause: str) -> bool:
-    """Fail a trial that was cut short, and put it in the queue again; False if it had ended."""
-    try:
-        study.tell(number, state=TrialState.FAIL)
-    except ValueError:  # another process was quicker
-        return False
-    queue_again(study, number, cause)
-    return True
-
-
-def queue_again(study: Study, number: int, cause: str) -> None:
-    """Put the parameters of a failed trial in the queue, unless that was done too often."""
-    trial = study.get_trials(deepcopy=False)[number]
-    tried = int(trial.user_attrs.get("retries", 0))
-    # A trial from the queue may have been cut short before it took what was meant for it.
-    parameters = {**trial.system_attrs.get(QUEUED, {}), **trial.params}
-    if not parameters or tried >= MOST_RETRIES:
-        return
-    attributes = {RETRY_OF: number, "retries": tried + 1, "retry_cause": cause}
-    if "default" in trial.user_attrs:
-        attributes["default"] = True
-    study.enqueue_trial(parameters, user_attrs=attributes)
-
-
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
     """Without Optuna's log lines and its warnings of experimental parts."""
@@ -300,79 +169,6 @@ def quiet_optuna() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-def _journal(path: Path) -> BaseStorage:
-    if not path.parent.is_dir():
-        raise ValueError(f"storage: there is no folder {path.parent}; make it first")
-    lock = JournalFileSymlinkLock(str(path))
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if not file.read(len(JOURNAL_START)).startswith(JOURNAL_START):
-                raise ValueError(f"storage is a file, but no journal of studies: {path}")
-        _mend(path, lock)
-    try:
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"storage {path} is damaged: {error}") from None
-
-
-def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Cut off a last line that a crash left unfinished; what is written after it is not read."""
-    lock.acquire()  # or else it might be a line that another process is writing
-    try:
-        content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
-
-
-def _database(url: str) -> BaseStorage:
-    import sqlalchemy.exc
-
-    if url.startswith("postgresql://"):
-        url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
-    try:
-        for patience in reversed(range(MOST_RACES)):
-            try:
-                return _tables(url)
-            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-                # Another process makes the same tables at this moment; next time they are there.
-                if not patience:
-                    raise
-                time.sleep(0.3)
-        raise AssertionError
-    except ImportError as error:
-        hint = 'pip install "vicreg[postgresql]"' if "psycopg" in str(error) else "install it"
-        raise ValueError(f"storage: the database's driver is missing ({error}); {hint}") from None
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
-        raise ValueError(
-            f"storage must be a path or a database URL such as postgresql://user@host/name, "
-            f"however: {without_password(url)} ({str(error).splitlines()[0]})"
-        ) from None
-    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise ConnectionError(
-            f"storage {without_password(url)} cannot be reached: {reason}"
-        ) from None
-
-
-def _tables(url: str) -> BaseStorage:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(
-            url,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MOST_RETRIES),
-            engine_kwargs={} if url.startswith("sqlite") else {"pool_pre_ping": True},
-        )
-
-
-def without_password(url: object) -> str:
-    """An address without its password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", str(url))
 
 
 def _differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
@@ -393,40 +189,3 @@ def _entries(known: Mapping[str, Any], asked: Mapping[str, Any], within: str) ->
         else:
             found.append(f"{path} (then {json.dumps(was)}, now {json.dumps(now)})")
     return found
-
-
-def _age(trial: FrozenTrial) -> float:
-    """Seconds since a trial was begun."""
-    begun = trial.datetime_start
-    return 0.0 if begun is None else (datetime.now() - begun).total_seconds()
-
-
-def _boot() -> str:
-    identity = Path("/proc/sys/kernel/random/boot_id")
-    return identity.read_text(encoding="ascii").strip() if identity.exists() else ""
-
-
-def _started(pid: int) -> str | None:
-    """Clock ticks at which a process began, None if it is gone or only waits to be buried."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _alive(of: str) -> bool:
-    host, boot, pid, started = of.rsplit(":", 3)
-    if host != socket.gethostname():
-        return True  # nothing is known of other machines; they have heartbeats
-    if boot != _boot():
-        return False
-    if boot:
-        return _started(int(pid)) == started
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

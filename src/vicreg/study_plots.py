@@ -95,7 +95,7 @@ def study_pictures(study: Study, objectives: Sequence[str]) -> list[Picture]:
             drawn.append((f"What mattered: {name}", f"importances-{name}", alt, draw))
     if len(objectives) == 1:
         draw = partial(plots.plot_intermediate_values, study)
-        alt = f"{objectives[0]} during the fits, after ninths of their steps"
+        alt = f"{objectives[0]} after 1 and 3 ninths of the fits' steps, and at their end"
         drawn.append(("Trial curves", "curves", alt, draw))
     elif len(objectives) <= 3:
         draw = partial(plots.plot_pareto_front, study, target_names=list(objectives))

@@ -1,68 +1,50 @@
-"""One study's trials: what is asked, what a trial does, and the loop that begins them."""
+"""What is asked of a study, checked, and the study begun: its trials are in ``trial_loop``."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import optuna
 from optuna.trial import TrialState
 
 from vicreg import __version__
 from vicreg.config import Config
 from vicreg.fingerprint import fingerprint
 from vicreg.holdout import check_groups
-from vicreg.objectives import OBJECTIVES, Bench, Fits, fit_all, objectives_named
+from vicreg.objectives import OBJECTIVES, Bench, objectives_named
+from vicreg.owners import failed_itself, owner, release_dead
 from vicreg.per_row import NOTHING_TOLD, PerRow, checked_weights
 from vicreg.preparation import device_named
 from vicreg.search_space import (
     AFTER_TRAINING,
     as_document,
-    draw,
     largest,
     search_space,
     settings_of,
     values_of,
 )
 from vicreg.stack import SAME
-from vicreg.studies import (
-    MAKING,
-    OWNER,
-    give_back,
-    halving,
-    is_url,
-    open_storage,
-    open_study,
-    owner,
-    queue_again,
-    quiet_optuna,
-    release_dead,
-    sampler_for,
-)
+from vicreg.storages import is_url, open_storage
+from vicreg.studies import MAKING, halving, open_study, quiet_optuna, sampler_for
 from vicreg.table import TableEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
     from optuna.study import Study
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial
 
-    from vicreg.history import Pulse
     from vicreg.search_space import Space
     from vicreg.sources import Source
 
-__all__ = ["Plan", "Tickets", "at_once", "begin", "plan", "work"]
+__all__ = ["Plan", "at_once", "begin", "plan"]
 
-#: A fit is looked at for pruning after 1/9, 3/9 and 6/9 of its steps.
-RUNGS = 9
-LOOKED_AT = (1, 3, 6)
 FEWEST_ROWS = 10
 #: Trials whose networks are trained at once, at the most: samplers draw as many at random before
 #: they learn from any.
@@ -138,22 +120,8 @@ def plan(
         checked_weights(bench.told.weights, len(bench.train))  # of those that are left
     if any("blind" in one.fits for one in chosen):
         _ = bench.hidden  # refuses a table of too few columns
-    if labels is not None and any(one.needs_labels for one in chosen):
-        for rows, noun in zip(
-            bench.labelled, ("that probes learn from", "that are judged"), strict=True
-        ):
-            of = labels[bench.train if noun == "that probes learn from" else bench.test][rows]
-            if len(np.unique(of)) < 2:
-                raise ValueError(
-                    f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
-                    "Label more rows, or tune without labels"
-                )
-        judged = labels[bench.test][bench.labelled[1]]
-        if len(np.unique(judged)) == len(judged):
-            raise ValueError(
-                f"y must have classes of several rows, however: the {len(judged)} rows that are "
-                "judged are of a class each. Give a column of classes, not of names or numbers"
-            )
+    if any(one.needs_labels for one in chosen):
+        bench.check_labels()
     data = _fingerprint(source, labels, told) if data is None else data
     together = _together(bench, searched, kept, device)
     return Plan(source, labels, told, searched, kept, names, seed, device, prune, data, together)
@@ -179,171 +147,6 @@ def at_once(of: Plan, storage: str | Path | None, sampler: str) -> int:
     """
     in_database = storage is not None and is_url(storage)
     return 1 if in_database or sampler == "gp" else of.together
-
-
-class Tickets:
-    """How many trials may still begin, and until when; the first one may in any case.
-
-    ``takers`` is the number of those who ask for them: none gets more than its share of what is
-    left.
-    """
-
-    def __init__(self, count: int, until: float | None = None, takers: int = 1) -> None:
-        self.left, self._takers, self._any_taken = count, takers, False
-        self._until = math.inf if until is None else until
-
-    def take(self, most: int = 1) -> int:
-        """How many trials may begin now, of so many that are wanted."""
-        if time.monotonic() >= self._until:
-            most = 0 if self._any_taken else 1
-        count = min(most, math.ceil(self.left / self._takers))
-        self.left -= count
-        self._any_taken = True
-        return count
-
-    def give_back(self, count: int) -> None:
-        """Trials were begun and not ended."""
-        self.left += count
-
-
-def work(
-    of: Plan,
-    study: Study,
-    take: Callable[[int], int],
-    *,
-    together: int,
-    n_threads: int | None,
-    told: Callable[[Study], None] | None = None,
-) -> None:
-    """Begin trials of a study, up to ``together`` at once, as long as there are tickets.
-
-    Raises
-    ------
-    KeyboardInterrupt, SystemExit
-        After Ctrl-C, or a signal that was made an exit; trials at hand go back to the queue.
-    """
-    bench = Bench(of.source, of.labels, seed=of.seed, told=of.told)
-    run = _TrialRun(of, bench, n_threads, None if told is None else lambda: told(study))
-    while count := take(together):
-        try:
-            with quiet_optuna():
-                if count == 1:
-                    study.optimize(run, n_trials=1, catch=(Exception,))
-                else:
-                    run.together(study, count)
-        except (KeyboardInterrupt, SystemExit):
-            with quiet_optuna():
-                for number in run.at_hand:
-                    if not give_back(study, number, "interrupted"):
-                        queue_again(study, number, "interrupted")
-            raise
-        if told is not None:
-            told(study)
-
-
-class _TrialRun:
-    """What a trial does: a configuration, its fits, its scores."""
-
-    def __init__(
-        self,
-        of: Plan,
-        bench: Bench,
-        n_threads: int | None,
-        told: Callable[[], None] | None,
-    ) -> None:
-        self.plan, self.bench, self.n_threads, self.told = of, bench, n_threads, told
-        self.objectives = [OBJECTIVES[name] for name in of.objectives]
-        #: The numbers of trials that are begun and not ended.
-        self.at_hand: list[int] = []
-        self.prunes = of.prune and len(self.objectives) == 1 and len(self.objectives[0].fits) == 1
-
-    def __call__(self, trial: Trial) -> tuple[float, ...]:
-        """One trial, cut short where it is hopeless; Optuna records how it ends."""
-        self.at_hand = [trial.number]
-        started = time.perf_counter()
-        try:
-            scores = self._scores(self._fits(trial, prunes=self.prunes))
-        except optuna.TrialPruned:
-            raise
-        except Exception as error:
-            _name_cause(trial, error)
-            raise
-        finally:
-            trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
-        self.at_hand = []
-        return scores
-
-    def together(self, study: Study, count: int) -> None:
-        """So many trials, whose networks are trained at once; none of them is pruned."""
-        started = time.perf_counter()
-        self.at_hand = []  # without one that failed alone before
-        begun: list[tuple[Trial, Fits | Exception]] = []
-        for _ in range(count):
-            trial = study.ask()
-            self.at_hand.append(trial.number)
-            try:
-                begun.append((trial, self._fits(trial)))
-            except Exception as error:
-                begun.append((trial, error))
-        fit_all([fits for _, fits in begun if isinstance(fits, Fits)], self.objectives)
-        for trial, fits in begun:
-            scores: tuple[float, ...] | None = None
-            try:
-                if isinstance(fits, Exception):
-                    raise fits
-                scores = self._scores(fits)
-            except Exception as error:
-                _name_cause(trial, error)
-            trial.set_user_attr("seconds", round((time.perf_counter() - started) / count, 3))
-            study.tell(trial, scores, state=None if scores else TrialState.FAIL)
-            self.at_hand.remove(trial.number)
-            if self.told is not None:
-                self.told()
-
-    def _fits(self, trial: Trial, *, prunes: bool = False) -> Fits:
-        """A trial's configuration, ready to be fitted."""
-        trial.set_user_attr(OWNER, owner())
-        settings = settings_of({**draw(self.plan.space, trial), **self.plan.fixed})
-        trial.set_user_attr("settings", settings)
-        # The default is what all others are measured by: it runs to its end.
-        prunes = prunes and "default" not in trial.user_attrs
-        return Fits(
-            self.bench,
-            Config(**settings),
-            seed=self.plan.seed,
-            n_threads=self.n_threads,
-            device=self.plan.device,
-            observe=self._pruning(trial) if prunes else None,
-            pulse=self._pulse,
-        )
-
-    def _pulse(self, _: Pulse) -> None:
-        if self.told is not None:
-            self.told()
-
-    def _scores(self, fits: Fits) -> tuple[float, ...]:
-        scores = tuple(objective.score(fits) for objective in self.objectives)
-        for name, score in zip(self.plan.objectives, scores, strict=True):
-            if not math.isfinite(score):
-                raise ArithmeticError(
-                    f"{name} is {score}: the embedding does not vary, or has too few dimensions or "
-                    "rows for it"
-                )
-        return scores
-
-    def _pruning(self, trial: Trial) -> Callable[[Fits, float], None]:
-        (objective,) = self.objectives
-        left = list(LOOKED_AT)
-
-        def look(unfinished: Fits, share: float) -> None:
-            if not left or share < left[0] / RUNGS or share >= 1:
-                return
-            rung = left.pop(0)
-            trial.report(objective.score(unfinished), rung)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        return look
 
 
 def begin(
@@ -372,8 +175,7 @@ def begin(
             sampler = "tpe"
         opened.sampler = sampler_for(sampler, n_trials, len(of.objectives), seed)
         opened.pruner = halving(enabled=of.prune)
-        has_default = any("default" in trial.user_attrs for trial in trials)
-        if not has_default:
+        if not is_worker and not any(map(_is_default, trials)):
             inside = values_of(Config(**settings_of(of.fixed)), of.space)
             opened.enqueue_trial(inside, user_attrs={"default": True})
         if not is_worker:
@@ -381,17 +183,17 @@ def begin(
     return opened
 
 
+def _is_default(trial: FrozenTrial) -> bool:
+    """Whether a trial is the default's, and was not cut short for good."""
+    is_there = trial.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
+    return "default" in trial.user_attrs and (is_there or failed_itself(trial))
+
+
 def _wait_for_first(study: Study) -> None:
     """Whoever made a study puts the default into its queue; unless it died in between."""
     until = time.monotonic() + MAKING
     while not study.get_trials(deepcopy=False) and time.monotonic() < until:
         time.sleep(0.05)
-
-
-def _name_cause(trial: Trial, error: Exception) -> None:
-    """Keep with a trial why it failed."""
-    told = " ".join(str(error).split()) or "no message"
-    trial.set_user_attr("cause", f"{type(error).__name__}: {told}"[:500])
 
 
 def _together(bench: Bench, space: Space, fixed: dict[str, Any], device: str) -> int:

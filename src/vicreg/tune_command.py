@@ -103,16 +103,18 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import CommandFile, checked_delimiter
+    from vicreg.command_table import CommandFile, check_no_input, checked_delimiter
     from vicreg.persistence import check_free
-    from vicreg.places import check_file
-    from vicreg.studies import without_password
+    from vicreg.places import check_file, fresh_file
+    from vicreg.storages import without_password
     from vicreg.tuning import tune as run
+    from vicreg.tuning_result import write_contents
 
     check_free(out)  # before the work, not after it
-    for page in (report, watch):
+    for option, page in (("--report", report), ("--watch", watch)):
         if page is not None:
             check_file(page)
+            check_no_input(option, page, data)
     delimiter = checked_delimiter(of_table.delimiter, data)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
@@ -159,19 +161,23 @@ def tune(
             observe=observe,
             verbose=not quiet,
         )
-    result.best_estimator_.aside_ = aside
+        result.best_estimator_.aside_ = aside
+        # All that may fail comes before the first file is written.
+        contents, facts = result.contents(), _facts(result, out, storage)
+        card = None if report is None else _report(result, table, aside, beside, data)
     result.best_estimator_.save(out)
-    written = result.write(out / "tuning")
-    if report is not None:
-        _report(result, table, aside, beside, report, data)
+    written = write_contents(contents, out / "tuning")
+    if report is not None and card is not None:
+        with fresh_file(report) as fresh:
+            fresh.write_text(card, encoding="utf-8")
     seconds = time.perf_counter() - started
     if as_json:
-        print(json.dumps(_facts(result, out, storage, seconds)))
+        print(json.dumps({**facts, "seconds": round(seconds, 2)}))
         return
     changed = _changes(result.best_config)
     for note in result.best_estimator_.notes_:
         say(f"note: {note}")
-    say(result.summary())
+    say(facts["summary"])
     say(f"configuration: {changed or 'the default'}")
     say(
         f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
@@ -182,14 +188,17 @@ def tune(
 @contextmanager
 def _resumable(storage: str) -> Iterator[None]:
     """What ends the search early says where its trials are."""
-    from vicreg.studies import is_url, without_password
+    from vicreg.storages import in_words, is_url, without_password
+    from vicreg.workers import WorkersDiedError
 
     try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as stop:
+        with in_words(storage):
+            yield
+    except (KeyboardInterrupt, SystemExit, WorkersDiedError) as stop:
         if is_url(storage) or Path(storage).exists():
             kept = f"finished trials are kept in {without_password(storage)}"
-            stop.args = (f"{kept}, the same command again adds to them",)
+            why = (f"{stop}; " if isinstance(stop, WorkersDiedError) else "") + kept
+            stop.args = (f"{why}, the same command again adds to them",)
         raise
 
 
@@ -198,10 +207,9 @@ def _report(
     table: CommandTable,
     aside: dict[str, Any],
     beside: dict[str, Any],
-    report: Path,
     data: Path,
-) -> None:
-    """The winner's configuration scored on held-out rows, beside the study."""
+) -> str:
+    """A page: the winner's configuration scored on held-out rows, beside the study."""
     from sklearn.base import clone
 
     from vicreg.evaluation import evaluate
@@ -218,11 +226,11 @@ def _report(
     )
     card.notes.append(result.summary())
     card.pictures = result.for_report()
-    card.to_html(report)
+    return card.to_html()
 
 
-def _facts(result: TuningResult, out: Path, storage: str, seconds: float) -> dict[str, Any]:
-    from vicreg.studies import without_password
+def _facts(result: TuningResult, out: Path, storage: str) -> dict[str, Any]:
+    from vicreg.storages import without_password
 
     states = [trial["state"] for trial in result.trials]
     return {
@@ -235,7 +243,6 @@ def _facts(result: TuningResult, out: Path, storage: str, seconds: float) -> dic
         "finalists": result.finalists,
         "notes": result.best_estimator_.notes_,
         "summary": result.summary(),
-        "seconds": round(seconds, 2),
     }
 
 

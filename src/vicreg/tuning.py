@@ -6,10 +6,11 @@ configuration is always among them.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,25 +21,33 @@ from sklearn.utils import check_random_state
 from vicreg.config import Config, from_json, number
 from vicreg.estimator import VICReg
 from vicreg.finalists import choose
+from vicreg.journal import JournalLostError
 from vicreg.objectives import UNKNOWN
 from vicreg.per_row import PerRow
+from vicreg.plain_state import plain_state
 from vicreg.progress import TuningBar
 from vicreg.sources import read
-from vicreg.studies import check_sampler, check_storage, in_memory, seed_of_study
+from vicreg.storages import PASSING, check_storage, in_words
+from vicreg.studies import check_sampler, in_memory, seed_of_study
 from vicreg.targets import Target
 from vicreg.training import InterruptedWarning
-from vicreg.trials import Tickets, at_once, begin, plan, work
+from vicreg.trial_loop import Tickets, work
+from vicreg.trials import at_once, begin, plan
 from vicreg.tuning_result import TuningResult
-from vicreg.workers import run_workers
+from vicreg.workers import WorkersDiedError, run_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from vicreg.trials import Plan
 
 __all__ = ["tune"]
 
 
+@plain_state()
 def tune(
     X: object,
     y: object = None,
@@ -138,9 +147,13 @@ def tune(
     TypeError
         If ``objective`` is no name and no sequence of names, or ``space`` or ``fixed`` no mapping.
     ConnectionError
-        If a database does not answer.
+        If a database does not answer, or not any more.
+    OSError
+        If the journal is removed, replaced or damaged while the study runs, or cannot be written.
     RuntimeError
-        If no trial succeeded.
+        If no trial succeeded, or workers died one after the other.
+    KeyboardInterrupt
+        After Ctrl-C before any trial is complete, or when the search has ended.
 
     Examples
     --------
@@ -189,8 +202,7 @@ def tune(
         device=device,
         prune=prune,
     )
-    until = None if timeout is None else time.monotonic() + timeout
-    with ExitStack() as stack:
+    with in_words(storage), ExitStack() as stack:
         folder = Path()  # of workers
         if n_workers > 1:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vicreg-")))
@@ -198,54 +210,115 @@ def tune(
         if passing:
             storage = folder / "study.journal"
         study = begin(of, storage, study_name, sampler=sampler, n_trials=n_trials)
-        with TuningBar(n_trials, of.objectives, show=verbose) as bar:
-
-            def told(study: Study) -> None:
-                bar(study)
-                if observe is not None:
-                    observe(study, of.objectives)
-
-            told(study)
-            try:
-                if n_workers > 1:
-                    run_workers(
-                        of,
-                        study,
-                        folder,
-                        storage=storage,
-                        sampler=sampler,
-                        n_trials=n_trials,
-                        n_workers=n_workers,
-                        until=until,
-                        told=told,
-                    )
-                else:
-                    work(
-                        of,
-                        study,
-                        Tickets(n_trials, until).take,
-                        together=at_once(of, storage, sampler),
-                        n_threads=n_threads,
-                        told=told,
-                    )
-            except KeyboardInterrupt:
-                if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                    raise
-                warnings.warn(
-                    "interrupted: the search ends here, with the trials that are finished",
-                    InterruptedWarning,
-                    stacklevel=2,
-                )
+        _search(
+            of,
+            study,
+            folder,
+            storage=storage,
+            sampler=sampler,
+            n_trials=n_trials,
+            n_workers=n_workers,
+            n_threads=n_threads,
+            until=None if timeout is None else time.monotonic() + timeout,
+            passing=passing,
+            observe=observe,
+            verbose=verbose,
+        )
         if passing:
             study = in_memory(study)
-        best, judged = choose(of, study, finalists=finalists, margin=margin, n_threads=n_threads)
+        best, judged, note = choose(
+            of, study, finalists=finalists, margin=margin, n_threads=n_threads
+        )
         settings = from_json(best.user_attrs["settings"])
         estimator = VICReg(**settings, random_state=seed, device=device, n_threads=n_threads)
+        # Half a fit is no winner, and the trials are there to choose it again.
+        estimator._fit(X, whole=True, groups=of.told.groups, sample_weight=of.told.weights)
         return TuningResult(
             study=study,
-            best_estimator_=estimator.fit(X, groups=of.told.groups, sample_weight=of.told.weights),
+            best_estimator_=estimator,
             best_config=Config(**settings),
             best_trial=best.number,
             objectives=of.objectives,
             finalists=judged,
+            note=note,
         )
+
+
+def _search(
+    of: Plan,
+    study: Study,
+    folder: Path,
+    *,
+    storage: str | Path | None,
+    sampler: str,
+    n_trials: int,
+    n_workers: int,
+    n_threads: int | None,
+    until: float | None,
+    passing: bool,
+    observe: Callable[[Study, tuple[str, ...]], None] | None,
+    verbose: bool,
+) -> None:
+    """Run trials here or in workers; it ends early where that leaves trials to choose from."""
+    seen: list[FrozenTrial] = []
+    with TuningBar(n_trials, of.objectives, show=verbose) as bar:
+
+        def told(study: Study) -> None:
+            with suppress(*PASSING):
+                seen[:] = study.get_trials(deepcopy=False)
+                bar(study)
+                if observe is not None:
+                    observe(study, of.objectives)
+
+        told(study)
+        try:
+            if n_workers > 1:
+                assert storage is not None
+                run_workers(
+                    of,
+                    study,
+                    folder,
+                    storage=storage,
+                    sampler=sampler,
+                    n_trials=n_trials,
+                    n_workers=n_workers,
+                    until=until,
+                    told=told,
+                )
+            else:
+                work(
+                    of,
+                    study,
+                    Tickets(n_trials, until).take,
+                    storage=storage,
+                    together=at_once(of, storage, sampler),
+                    n_threads=n_threads,
+                    told=told,
+                )
+        except JournalLostError as error:
+            raise JournalLostError(f"{error}{_best_of(seen, of.objectives)}") from None
+        except (KeyboardInterrupt, WorkersDiedError) as error:
+            # What is kept elsewhere is not lost by an error; what goes with this process would be.
+            to_be_kept = passing or isinstance(error, KeyboardInterrupt)
+            states = (TrialState.COMPLETE,)
+            if not to_be_kept or not study.get_trials(deepcopy=False, states=states):
+                raise
+            warnings.warn(
+                f"{str(error) or 'interrupted'}: the search ends here, with the trials that are "
+                "finished",
+                InterruptedWarning,
+                stacklevel=3,
+            )
+
+
+def _best_of(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> str:
+    """The best complete trial of those that were seen, for a person to make use of."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        return ""
+    best = max(complete, key=lambda trial: trial.values)
+    scores = dict(zip(objectives, best.values, strict=True))
+    return (
+        f". Best of {len(complete)} complete trials was trial {best.number}: "
+        f"{json.dumps(scores)} by {json.dumps(best.params)}"
+    )

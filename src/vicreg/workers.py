@@ -1,9 +1,9 @@
 """Processes that work on one study: ``python -m vicreg.workers FOLDER``.
 
-The parent gives out tickets, one for each trial, over the worker's standard input. A worker whose
-parent is gone, which closes that, gives its trials back, removes the job's folder and ends. A
-worker that dies is noticed at once: its trials go back to the queue, its tickets to the others, and
-another worker takes its place.
+The parent gives out tickets, one for each trial, over the worker's standard input, and is told of
+each trial that has ended. A worker whose parent is gone, which closes that, gives its trials back,
+removes the job's folder and ends. A worker that dies is noticed at once: its trials go back to the
+queue, its tickets to the others, and another worker takes its place.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ import numpy as np
 import scipy.sparse
 
 from vicreg.config import from_json
+from vicreg.owners import INTERRUPTED, release_dead
 from vicreg.per_row import PerRow
 from vicreg.search_space import as_document
 from vicreg.sources import read
-from vicreg.studies import release_dead
-from vicreg.trials import Tickets, at_once, begin, plan, work
+from vicreg.storages import TROUBLE, in_words, is_url
+from vicreg.trial_loop import Tickets, work
+from vicreg.trials import at_once, begin, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,13 +44,17 @@ if TYPE_CHECKING:
     from vicreg.sources import Source
     from vicreg.trials import Plan
 
-__all__ = ["main", "run_workers"]
+__all__ = ["WorkersDiedError", "main", "run_workers"]
 
-ASK = "tickets?"
+ASK, ENDED = "tickets?", "ended"
 #: Deaths in a row, without a trial between them, after which no more workers are started.
 MOST_DEATHS = 3
 #: Seconds that a worker which is told to end may take to give its trials back.
 PATIENCE = 5.0
+
+
+class WorkersDiedError(RuntimeError):
+    """Workers died one after the other."""
 
 
 def run_workers(
@@ -56,7 +62,7 @@ def run_workers(
     study: Study,
     folder: Path,
     *,
-    storage: str | Path | None,
+    storage: str | Path,
     sampler: str,
     n_trials: int,
     n_workers: int,
@@ -70,8 +76,8 @@ def run_workers(
 
     Raises
     ------
-    RuntimeError
-        If workers die one after the other; with the last words of one.
+    WorkersDiedError
+        With the last words of one.
     KeyboardInterrupt, SystemExit
         After Ctrl-C, or a signal that was made an exit, when the workers have given their trials
         back.
@@ -88,7 +94,8 @@ def run_workers(
         crew.dismiss()
     told(study)
     if crew.failure:
-        raise RuntimeError(f"workers died one after the other: {crew.failure}")
+        study.get_trials(deepcopy=False)  # a storage out of reach tells of itself
+        raise WorkersDiedError(f"workers died one after the other: {crew.failure}")
 
 
 class _Crew:
@@ -132,7 +139,11 @@ class _Crew:
             thread.join(max(0.0, until - time.monotonic()))
             process.kill()
             thread.join()
-        release_dead(self.study)  # of those that could not
+        self._release_dead(INTERRUPTED)  # of those that could not
+
+    def _release_dead(self, *cause: str) -> None:
+        with suppress(*TROUBLE):  # then who opens the study next does it
+            release_dead(self.study, *cause)
 
     def _serve(self, process: subprocess.Popen[str], errors: Any) -> None:
         assert process.stdin is not None
@@ -140,11 +151,12 @@ class _Crew:
         holds = 0
         for line in process.stdout:
             asked, _, most = line.strip().partition(" ")
+            if asked == ENDED:
+                with self._lock:
+                    holds, self.deaths = max(0, holds - 1), 0
             if asked != ASK:
                 continue
             with self._lock:
-                if holds:
-                    self.deaths = 0
                 shut = self.closing or self.failure
                 holds = 0 if shut else self.tickets.take(int(most))
             try:
@@ -165,7 +177,7 @@ class _Crew:
                 return
             self.tickets.give_back(holds)
             self.deaths += 1
-            release_dead(self.study)
+            self._release_dead()
             if self.deaths >= MOST_DEATHS:
                 last = words.splitlines()[-1] if words else "no last words"
                 self.failure = f"exit status {code}, {last}"
@@ -195,16 +207,25 @@ def main(folder: Path) -> None:
         prune=job["prune"],
         data=job["data"],
     )
-    study = begin(
+    storage = job["storage"]
+    with in_words(storage):
+        study = begin(
+            of,
+            storage,
+            job["study_name"],
+            sampler=job["sampler"],
+            n_trials=job["n_trials"],
+            is_worker=True,
+        )
+    work(
         of,
-        job["storage"],
-        job["study_name"],
-        sampler=job["sampler"],
-        n_trials=job["n_trials"],
-        is_worker=True,
+        study,
+        parent.tickets,
+        storage=storage,
+        together=at_once(of, storage, job["sampler"]),
+        n_threads=1,
+        ended=parent.ended,
     )
-    together = at_once(of, job["storage"], job["sampler"])
-    work(of, study, parent.tickets, together=together, n_threads=1)
 
 
 def _read_table(folder: Path) -> Source:
@@ -233,6 +254,11 @@ class _Parent:
         with suppress(BrokenPipeError):  # then it is gone, and 0 is what comes
             print(ASK, most, flush=True)
         return self._given.get()
+
+    def ended(self) -> None:
+        """A trial has ended, and its ticket is used up."""
+        with suppress(BrokenPipeError):
+            print(ENDED, flush=True)
 
     def _listen(self) -> None:
         # Without Python's buffer: its lock, held by a thread, would not let the process end.
@@ -264,7 +290,7 @@ def _exit_when_told() -> None:
 def _write_job(
     folder: Path,
     of: Plan,
-    storage: str | Path | None,
+    storage: str | Path,
     study_name: str,
     sampler: str,
     n_trials: int,
@@ -297,7 +323,7 @@ def _write_job(
         "device": of.device,
         "prune": of.prune,
         "data": of.data,
-        "storage": storage if storage is None else str(storage),
+        "storage": str(storage) if is_url(storage) else str(Path(storage).absolute()),
         "study_name": study_name,
         "sampler": sampler,
         "n_trials": n_trials,
