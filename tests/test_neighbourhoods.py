@@ -31,10 +31,12 @@ def rows_of(numbers: torch.Tensor) -> Rows:
     return Rows(numbers, torch.zeros(len(numbers), 0, dtype=torch.int32))
 
 
-def fitted(numbers: torch.Tensor, *, scale: float = 1.0, steps: int = 100) -> JointEmbedding:
-    """An encoder that hands on what it is given, and neighbourhoods of 4 components."""
+def fitted(
+    numbers: torch.Tensor, *, scale: float = 1.0, steps: int = 100, components: int = 4
+) -> JointEmbedding:
+    """An encoder that hands on what it is given, and neighbourhoods of so many components."""
     width = numbers.shape[1]
-    encoder = Encoder(width, [], hidden=[], n_components=width, n_neighbourhood=4)
+    encoder = Encoder(width, [], hidden=[], n_components=width, n_neighbourhood=components)
     encoder.first.weight.data = torch.eye(width)
     assert encoder.first.bias is not None
     encoder.first.bias.data.zero_()
@@ -97,6 +99,17 @@ def test_neighbours_stay_neighbours() -> None:
     numbers = torch.from_numpy(X[:600].astype(np.float32) / 16)
     embedding = fitted(numbers, steps=300).embed(rows_of(numbers)).detach().numpy()
     assert trustworthiness(X[:600], embedding[:, 64:], n_neighbors=10) > 0.9
+
+
+def test_several_threads_give_the_same_bits_again() -> None:
+    """A gradient that threads add up in the order they come has other last bits in every run."""
+    before, numbers = torch.get_num_threads(), clumps(3000, width=64)
+    torch.set_num_threads(2)
+    try:
+        runs = [fitted(numbers, steps=20, components=32).embed(rows_of(numbers)) for _ in range(4)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(run, runs[0]) for run in runs)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])

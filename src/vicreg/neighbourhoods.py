@@ -190,7 +190,9 @@ def _trained(
                 at = draw(n_rows, pairs)
                 neighbours = near[at, draw(near.shape[1], pairs)]
                 one, other = network(units[torch.cat([at, neighbours])]).chunk(2)
-                loss = contrast(one, other, other[draw(pairs, OTHERS, pairs)])
+                # Not by index: several threads would add up its gradient in the order they come.
+                apart = F.embedding(draw(pairs, OTHERS, pairs), other)
+                loss = contrast(one, other, apart)
                 optimizer.step(loss)
             except KeyboardInterrupt:
                 return network.eval(), False
