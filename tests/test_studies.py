@@ -23,7 +23,7 @@ from vicreg.storages import (
     in_words,
     is_url,
     open_storage,
-    patiently,
+    until_it_answers,
     without_password,
 )
 from vicreg.studies import open_study, quiet_optuna, sampler_for
@@ -157,7 +157,7 @@ def test_a_journal_that_is_not_there_any_more_is_not_made_anew(tmp_path: Path, b
     before = sorted(path.name for path in tmp_path.iterdir())
     for action in (lambda: study.trials, lambda: study.set_user_attr("later", 1), study.ask):
         with pytest.raises(JournalLostError, match="was removed or replaced while the study ran"):
-            patiently(action)
+            until_it_answers(action)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_no_half_line_and_is_waited_for(
     words = "a.journal cannot be written: File too large; finished trials are kept in it"
     monkeypatch.setattr("vicreg.storages.PATIENCE", 0)
     with full_disk(path), pytest.raises(JournalError, match=words):
-        patiently(lambda: study.set_user_attr("later", 1))
+        until_it_answers(lambda: study.set_user_attr("later", 1))
     assert path.read_bytes() == before
     monkeypatch.undo()
     tries = []
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_no_half_line_and_is_waited_for(
                 study.set_user_attr("later", 1)
         study.set_user_attr("later", 1)
 
-    patiently(full_at_first)
+    until_it_answers(full_at_first)
     assert len(tries) == 2
     assert opened(path).user_attrs["later"] == 1
 

@@ -34,7 +34,7 @@ class EventLog:
         except ImportError:
             raise ImportError(
                 "--tensorboard needs TensorBoard, however: it is not installed; "
-                "pip install 'vicreg[tensorboard]'"
+                "pip install tensorboard"
             ) from None
         try:
             self._writer = SummaryWriter(str(folder))

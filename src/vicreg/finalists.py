@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from vicreg.config import Config, from_json
 from vicreg.objectives import OBJECTIVES, Bench, Fits
-from vicreg.storages import patiently
+from vicreg.storages import until_it_answers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def choose(
     scores, note = _judged_anew(of, judged, default, n_threads)
     if note:
         return default or ranked[0], scores, f"the best trials could not be judged anew: {note}"
-    patiently(lambda: study.set_user_attr("finalists", scores))
+    until_it_answers(lambda: study.set_user_attr("finalists", scores))
     places = _mean_ranks([one["fresh"] for one in scores])
     # Of equals it is the default, which has not been picked among many.
     best = min(range(len(judged)), key=lambda one: (places[one], judged[one] is not default, one))

@@ -39,7 +39,7 @@ def check_umap() -> None:
     if find_spec("umap") is None:
         raise ImportError(
             "umap=True needs the package umap-learn, however: it is not installed; "
-            "pip install 'vicreg[umap]', or leave it out"
+            "pip install umap-learn, or leave it out"
         )
 
 

@@ -145,7 +145,7 @@ def contents(data: object) -> Any:
         import anndata
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            f"anndata is needed to read {path.name}: pip install 'vicreg[omics]'"
+            f"anndata is needed to read {path.name}: pip install anndata"
         ) from None
     try:
         return anndata.read_h5ad(path)

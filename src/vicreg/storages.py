@@ -38,7 +38,7 @@ __all__ = [
     "in_words",
     "is_url",
     "open_storage",
-    "patiently",
+    "until_it_answers",
     "without_password",
 ]
 
@@ -117,7 +117,7 @@ def without_password(url: object) -> str:
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", shown)
 
 
-def patiently(action: Callable[[], T]) -> T:
+def until_it_answers(action: Callable[[], T]) -> T:
     """What an action on a storage gives, tried again for some time while that is out of reach.
 
     A database that is started anew, or a disk that is full for a moment, must not cost a trial.
@@ -224,7 +224,7 @@ def _database(url: str) -> BaseStorage:
                 time.sleep(0.3)
         raise AssertionError
     except ImportError as error:
-        hint = 'pip install "vicreg[postgresql]"' if "psycopg" in str(error) else "install it"
+        hint = 'pip install "psycopg[binary]"' if "psycopg" in str(error) else "install it"
         raise ValueError(f"storage: the database's driver is missing ({error}); {hint}") from None
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError) as error:
         raise ValueError(f"{_no_address(url)} ({_reason(error)})") from None

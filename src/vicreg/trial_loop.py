@@ -18,7 +18,7 @@ from vicreg.config import Config
 from vicreg.objectives import OBJECTIVES, Bench, Fits, fit_all
 from vicreg.owners import CAUSE, INTERRUPTED, OWNER, give_back, owner
 from vicreg.search_space import draw, settings_of
-from vicreg.storages import PASSING, TROUBLE, beating, in_words, patiently
+from vicreg.storages import PASSING, TROUBLE, beating, in_words, until_it_answers
 from vicreg.studies import quiet_optuna
 
 if TYPE_CHECKING:
@@ -173,11 +173,11 @@ class _TrialRun:
             self._pulse()
 
     def _ask(self) -> Trial:
-        patiently(lambda: optuna.storages.fail_stale_trials(self.study))
+        until_it_answers(lambda: optuna.storages.fail_stale_trials(self.study))
         with warnings.catch_warnings():
             # It beats all the same.
             warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
-            trial = patiently(self.study.ask)
+            trial = until_it_answers(self.study.ask)
         self.at_hand.append(trial.number)
         return trial
 
@@ -194,7 +194,7 @@ class _TrialRun:
             try:
                 # Of a process that stood still others think that it is dead.
                 with in_words(self.storage), suppress(UpdateFinishedTrialError):
-                    patiently(lambda: tell(end))
+                    until_it_answers(lambda: tell(end))
             except OSError as error:
                 raise type(error)(f"{error}{self._not_kept(trial, end)}") from None
         self.at_hand.remove(trial.number)
@@ -220,7 +220,7 @@ class _TrialRun:
 
     def _fits(self, trial: Trial, *, prunes: bool = False) -> Fits:
         """A trial's configuration, ready to be fitted."""
-        settings = patiently(lambda: self._drawn(trial))
+        settings = until_it_answers(lambda: self._drawn(trial))
         # The default is what all others are measured by: it runs to its end.
         prunes = prunes and "default" not in trial.user_attrs
         return Fits(

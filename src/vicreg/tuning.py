@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from vicreg.trials import Plan
 
 __all__ = ["tune"]
 
@@ -210,20 +209,38 @@ def tune(
         if passing:
             storage = folder / "study.journal"
         study = begin(of, storage, study_name, sampler=sampler, n_trials=n_trials)
-        _search(
-            of,
-            study,
-            folder,
-            storage=storage,
-            sampler=sampler,
-            n_trials=n_trials,
-            n_workers=n_workers,
-            n_threads=n_threads,
-            until=None if timeout is None else time.monotonic() + timeout,
-            passing=passing,
-            observe=observe,
-            verbose=verbose,
-        )
+        until = None if timeout is None else time.monotonic() + timeout
+
+        def run(told: Callable[[Study], None]) -> None:
+            if n_workers > 1:
+                assert storage is not None
+                run_workers(
+                    of,
+                    study,
+                    folder,
+                    storage=storage,
+                    sampler=sampler,
+                    n_trials=n_trials,
+                    n_workers=n_workers,
+                    until=until,
+                    told=told,
+                )
+                return
+            work(
+                of,
+                study,
+                Tickets(n_trials, until).take,
+                storage=storage,
+                together=at_once(of, storage, sampler),
+                n_threads=n_threads,
+                told=told,
+            )
+
+        with TuningBar(n_trials, of.objectives, show=verbose) as bar:
+            watchers: list[Callable[[Study], None]] = [bar]
+            if observe is not None:
+                watchers.append(lambda study: observe(study, of.objectives))
+            _search(run, study, of.objectives, watchers, passing=passing)
         if passing:
             study = in_memory(study)
         best, judged, note = choose(
@@ -245,70 +262,42 @@ def tune(
 
 
 def _search(
-    of: Plan,
+    run: Callable[[Callable[[Study], None]], None],
     study: Study,
-    folder: Path,
+    objectives: Sequence[str],
+    watchers: Sequence[Callable[[Study], None]],
     *,
-    storage: str | Path | None,
-    sampler: str,
-    n_trials: int,
-    n_workers: int,
-    n_threads: int | None,
-    until: float | None,
     passing: bool,
-    observe: Callable[[Study, tuple[str, ...]], None] | None,
-    verbose: bool,
 ) -> None:
-    """Run trials here or in workers; it ends early where that leaves trials to choose from."""
+    """Run trials; it ends early where that leaves some to choose from.
+
+    ``passing`` is whether the study goes with this process.
+    """
     seen: list[FrozenTrial] = []
-    with TuningBar(n_trials, of.objectives, show=verbose) as bar:
 
-        def told(study: Study) -> None:
-            with suppress(*PASSING):
-                seen[:] = study.get_trials(deepcopy=False)
-                bar(study)
-                if observe is not None:
-                    observe(study, of.objectives)
+    def told(study: Study) -> None:
+        with suppress(*PASSING):
+            seen[:] = study.get_trials(deepcopy=False)
+            for watch in watchers:
+                watch(study)
 
-        told(study)
-        try:
-            if n_workers > 1:
-                assert storage is not None
-                run_workers(
-                    of,
-                    study,
-                    folder,
-                    storage=storage,
-                    sampler=sampler,
-                    n_trials=n_trials,
-                    n_workers=n_workers,
-                    until=until,
-                    told=told,
-                )
-            else:
-                work(
-                    of,
-                    study,
-                    Tickets(n_trials, until).take,
-                    storage=storage,
-                    together=at_once(of, storage, sampler),
-                    n_threads=n_threads,
-                    told=told,
-                )
-        except JournalLostError as error:
-            raise JournalLostError(f"{error}{_best_of(seen, of.objectives)}") from None
-        except (KeyboardInterrupt, WorkersDiedError) as error:
-            # What is kept elsewhere is not lost by an error; what goes with this process would be.
-            to_be_kept = passing or isinstance(error, KeyboardInterrupt)
-            states = (TrialState.COMPLETE,)
-            if not to_be_kept or not study.get_trials(deepcopy=False, states=states):
-                raise
-            warnings.warn(
-                f"{str(error) or 'interrupted'}: the search ends here, with the trials that are "
-                "finished",
-                InterruptedWarning,
-                stacklevel=3,
-            )
+    told(study)
+    try:
+        run(told)
+    except JournalLostError as error:
+        raise JournalLostError(f"{error}{_best_of(seen, objectives)}") from None
+    except (KeyboardInterrupt, WorkersDiedError) as error:
+        # What is kept elsewhere is not lost by an error; what goes with this process would be.
+        to_be_kept = passing or isinstance(error, KeyboardInterrupt)
+        states = (TrialState.COMPLETE,)
+        if not to_be_kept or not study.get_trials(deepcopy=False, states=states):
+            raise
+        warnings.warn(
+            f"{str(error) or 'interrupted'}: the search ends here, with the trials that are "
+            "finished",
+            InterruptedWarning,
+            stacklevel=4,  # who calls tune, which is decorated
+        )
 
 
 def _best_of(trials: Sequence[FrozenTrial], objectives: Sequence[str]) -> str:
