@@ -1164,7 +1164,7 @@ def running(journal: Path) -> list[optuna.trial.FrozenTrial]:
     ]
 
 
-def started(tmp_path: Path, *options: str, steps: int = 80) -> tuple[subprocess.Popen[str], Path]:
+def started(tmp_path: Path, *options: str, steps: int = 300) -> tuple[subprocess.Popen[str], Path]:
     """A search on digits in a process of its own, in the middle of a trial."""
     data = tmp_path / "digits.csv"
     if not data.exists():
@@ -1211,9 +1211,12 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
         study = optuna.load_study(study_name="vicreg", storage=open_storage(journal))
     states = [trial.state.name for trial in study.trials]
     assert states.count("COMPLETE") == 5, states
-    assert states.count("FAIL") == 1
+    # On a busy machine it may have been at its next trial by then.
+    (cut,) = [trial for trial in study.trials if trial.state.name == "FAIL"]
+    assert cut.user_attrs[OWNER] == victim.user_attrs[OWNER]
     (retry,) = [trial for trial in study.trials if "retry_of" in trial.user_attrs]
-    assert retry.params == victim.params
+    assert retry.user_attrs["retry_of"] == cut.number
+    assert cut.params.items() <= retry.params.items()
     assert retry.state.name == "COMPLETE"
     assert "model" in out
 
