@@ -16,7 +16,7 @@ import safetensors.torch
 
 import vicreg.persistence
 from vicreg import VICReg, load
-from vicreg.persistence import DOCUMENT, WEIGHTS
+from vicreg.persistence import DOCUMENT, WEIGHTS, check_free
 from vicreg.places import fresh_file
 
 RANDOM = np.random.default_rng(0)
@@ -309,6 +309,26 @@ def test_models_saved_to_one_folder_at_a_time_are_whole_and_readable(saved: Path
         assert reading.result()
     assert (saved / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_a_model_that_another_save_is_replacing_just_now_can_be_replaced(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be gone after any of the looks at what is there."""
+    is_dir = Path.is_dir
+    looks: list[bool] = []
+
+    def gone_after_the_second(path: Path) -> bool:
+        found = is_dir(path)
+        if path == saved:
+            looks.append(found)
+            if len(looks) == 2:
+                saved.rename(saved.with_name("aside"))
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", gone_after_the_second)
+    check_free(saved)
+    assert looks[0]
 
 
 def test_a_failure_while_moving_puts_the_old_model_back(

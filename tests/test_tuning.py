@@ -1164,7 +1164,7 @@ def running(journal: Path) -> list[optuna.trial.FrozenTrial]:
     ]
 
 
-def started(tmp_path: Path, *options: str, steps: int = 300) -> tuple[subprocess.Popen[str], Path]:
+def started(tmp_path: Path, *options: str, steps: int = 150) -> tuple[subprocess.Popen[str], Path]:
     """A search on digits in a process of its own, in the middle of a trial."""
     data = tmp_path / "digits.csv"
     if not data.exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -78,7 +79,8 @@ def check_free(folder: Path) -> None:
     """
     place = place_of(folder)
     check_parent(place)
-    if place.is_dir() and (place == Path.cwd() or place.is_mount()):
+    # Others may save there, too, and a folder that is gone for a moment is no mount.
+    if place.is_dir() and (place == Path.cwd() or os.path.ismount(place)):
         raise OSError(
             f"{folder} cannot be replaced: it is the current folder or a mount; "
             "choose a folder inside it"

@@ -414,7 +414,7 @@ def _nearest_choice(values: Sequence[Value], value: Any) -> Value:
 
 def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
     """Every end of a domain must make a valid configuration."""
-    if isinstance(domain, Range) and not isinstance(domain, Choice):
+    if isinstance(domain, Range):
         if name in ("corruption", "hidden", "projector", "betas") or isinstance(
             getattr(Config(), name, 0), bool | str | tuple
         ):
@@ -429,7 +429,6 @@ def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
         if _is_whole(name):
             ends = math.ceil(domain.low), math.floor(domain.high)
     else:
-        assert isinstance(domain, Choice)
         if name in ("hidden", "projector", "betas"):
             raise ValueError(
                 f"space: {name} is a list itself, and a list means one of its values, however: "
