@@ -848,6 +848,16 @@ def test_a_space_is_read_with_a_byte_order_mark_and_without(
     assert_refused(told, "space: there is no argument 'lamda'")
 
 
+def test_a_space_that_cannot_be_read_is_refused(tmp_path: Path, run: Any) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    (tmp_path / "broken.toml").write_text("lam = [", encoding="utf-8")
+    tune = ["tune", tmp_path / "t.csv", "--out", tmp_path / "m", "--space"]
+    broken, none = tmp_path / "broken.toml", tmp_path / "none.toml"
+    assert_refused(run(*tune, broken), f"--space: {broken} is not TOML: ")
+    assert_refused(run(*tune, none), f"--space: no such file: {none}")
+    assert_refused(run(*tune, tmp_path), f"--space: {tmp_path} is a folder; give a TOML file")
+
+
 def test_memory_is_estimated_for_a_table(data: Path, run: Any) -> None:
     asides = ["--label", "species", "--id", "sample"]
     small = json.loads(run("info", data, "--estimate", *asides, "--json").out)

@@ -134,6 +134,12 @@ def test_a_document_makes_the_same_space_again() -> None:
             "--hidden 64 32, or search hidden_width and hidden_depth",
         ),
         (
+            {"hidden": Range(64, 128)},
+            r"^space: hidden is a list itself, and has no range, however: Range\(.*\). "
+            "Search hidden_width and hidden_depth$",
+        ),
+        ({"corruption": Range(0, 1)}, r"corruption takes a choice, such as \['swap', ...\]"),
+        (
             {"betas": [0.9, 0.99]},
             r"{value = \[0.9, 0.99\]} \(TOML\) or --betas 0.9 0.99, or search beta1 and beta2",
         ),

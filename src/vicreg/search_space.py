@@ -47,6 +47,8 @@ MADE_OF = {
     "mask": ("corruption", "corruption_rate"),
     "noise": ("corruption", "corruption_rate"),
 }
+#: Those of them that are lists.
+LISTS = ("hidden", "projector", "betas")
 CORRUPTIONS = ("swap", "mask", "noise", "swap+mask")
 
 
@@ -414,31 +416,37 @@ def _nearest_choice(values: Sequence[Value], value: Any) -> Value:
 
 def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
     """Every end of a domain must make a valid configuration."""
-    if isinstance(domain, Range):
-        if name in ("corruption", "hidden", "projector", "betas") or isinstance(
-            getattr(Config(), name, 0), bool | str | tuple
-        ):
-            usual = getattr(Config(), name, "swap")
+    if name in LISTS:
+        raise ValueError(f"space: {name} is a list itself, {_instead_of(name, domain)}")
+    ends: tuple[Any, ...]
+    if isinstance(domain, Choice):
+        ends = domain.values
+    else:
+        usual = getattr(Config(), name, "swap" if name == "corruption" else 0)
+        if isinstance(usual, bool | str):
             raise ValueError(
                 f"space: {name} takes a choice, such as [{usual!r}, ...], and no range, "
                 f"however: {domain}"
             )
-        if _is_whole(name) and math.ceil(domain.low) > math.floor(domain.high):
-            raise ValueError(f"space: {name} takes whole numbers; there is none in {domain}")
-        ends: tuple[Any, ...] = (domain.low, domain.high)
+        ends = domain.low, domain.high
         if _is_whole(name):
             ends = math.ceil(domain.low), math.floor(domain.high)
-    else:
-        if name in ("hidden", "projector", "betas"):
-            raise ValueError(
-                f"space: {name} is a list itself, and a list means one of its values, however: "
-                f"{list(domain.values)}. Fix it by {name} = {{value = {list(domain.values)}}} "
-                f"(TOML) or --{name} {' '.join(map(str, domain.values))}, or search "
-                f"{' and '.join(MADE_OF[name])}"
-            )
-        ends = domain.values
+            if ends[0] > ends[1]:
+                raise ValueError(f"space: {name} takes whole numbers; there is none in {domain}")
     for end in ends:
         _check_value(name, end, fixed)
+
+
+def _instead_of(name: str, domain: Domain) -> str:
+    """Why a list cannot be searched so, and what to do."""
+    parts = " and ".join(MADE_OF[name])
+    if isinstance(domain, Range):
+        return f"and has no range, however: {domain}. Search {parts}"
+    values = list(domain.values)
+    return (
+        f"and a list means one of its values, however: {values}. Fix it by {name} = {{value = "
+        f"{values}}} (TOML) or --{name} {' '.join(map(str, values))}, or search {parts}"
+    )
 
 
 def _check_fixed(fixed: Mapping[str, Any]) -> None:

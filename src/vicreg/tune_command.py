@@ -271,7 +271,9 @@ def _read_space(path: Path | None) -> dict[str, Any]:
     else:
         import tomli as tomllib
 
-    if not path.is_file():
+    if path.is_dir():
+        raise IsADirectoryError(f"--space: {path} is a folder; give a TOML file")
+    if not path.exists():
         raise FileNotFoundError(f"--space: no such file: {path}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
