@@ -134,7 +134,7 @@ def test_a_killed_process_leaves_its_trial_to_the_next(
     assert retry.state.name == "COMPLETE"
 
 
-def in_its_second_trial(worker: subprocess.Popen[str], url: str, study: str) -> None:
+def in_a_later_trial(worker: subprocess.Popen[str], url: str, study: str) -> None:
     """Wait until a search has a trial behind it, or two, and is in the middle of the next."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
@@ -151,7 +151,7 @@ def test_a_server_that_is_started_anew_costs_no_trial(
     data: Path, url: str, server: Any, tmp_path: Path
 ) -> None:
     worker = start(data, url, tmp_path / "model", "anew", 4, steps=600)
-    in_its_second_trial(worker, url, "anew")
+    in_a_later_trial(worker, url, "anew")
     server.stop()
     time.sleep(1)
     server.ensure_postgres_running()
@@ -167,7 +167,7 @@ def test_a_server_that_is_stopped_ends_the_search_in_one_line(
     named = url.replace("postgres:@", "postgres:geheim@")
     assert named != url
     worker = start(data, named, tmp_path / "model", "stopped", 4, steps=600, patience=1)
-    in_its_second_trial(worker, url, "stopped")
+    in_a_later_trial(worker, url, "stopped")
     server.stop()
     _, err = worker.communicate(timeout=240)
     assert worker.returncode == 2

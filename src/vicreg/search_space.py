@@ -47,8 +47,6 @@ MADE_OF = {
     "mask": ("corruption", "corruption_rate"),
     "noise": ("corruption", "corruption_rate"),
 }
-#: Those of them that are lists.
-LISTS = ("hidden", "projector", "betas")
 CORRUPTIONS = ("swap", "mask", "noise", "swap+mask")
 
 
@@ -416,13 +414,13 @@ def _nearest_choice(values: Sequence[Value], value: Any) -> Value:
 
 def _check_bounds(name: str, domain: Domain, fixed: Mapping[str, Any]) -> None:
     """Every end of a domain must make a valid configuration."""
-    if name in LISTS:
+    usual = "swap" if name == "corruption" else getattr(Config(), name, 0)
+    if isinstance(usual, tuple):
         raise ValueError(f"space: {name} is a list itself, {_instead_of(name, domain)}")
     ends: tuple[Any, ...]
     if isinstance(domain, Choice):
         ends = domain.values
     else:
-        usual = getattr(Config(), name, "swap" if name == "corruption" else 0)
         if isinstance(usual, bool | str):
             raise ValueError(
                 f"space: {name} takes a choice, such as [{usual!r}, ...], and no range, "
