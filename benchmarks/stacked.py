@@ -6,7 +6,7 @@ Milliseconds a step and network, one network after another (``vicreg.step``) and
 (``vicreg.stack``), in turn: of the seed's notebook job (``seed.py``), of networks of 30 columns
 from narrow to wide, and of the default on 64 columns. Padded: widths drawn from the space that is
 searched, of the seed's job batches too. Multiplications are those of a step's largest product, by
-which tuning decides (``vicreg.trials.WORK_FOR_STACKS``). One thread in seconds of the processor,
+which tuning decides (``vicreg.stack.WORK_FOR_STACKS``). One thread in seconds of the processor,
 more in seconds of the clock. That a stack's networks follow the course of the same networks alone
 is held by ``tests/test_stack.py``.
 """

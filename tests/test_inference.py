@@ -1,10 +1,16 @@
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from vicreg import VICReg
+from vicreg import VICReg, inference
 from vicreg.inference import BLOCK, COMPARED, WITNESSES, Inference, embed
 from vicreg.networks import Encoder, JointEmbedding, Rows, projector
+
+
+@pytest.fixture(autouse=True)
+def _untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "_found", {})
 
 
 class Stumbling(JointEmbedding):
@@ -40,8 +46,8 @@ def test_where_places_of_a_block_are_not_alike_products_are_done_in_float64() ->
     assert torch.equal(found, exact.float())
 
 
-def test_shapes_are_tried_once_for_a_network_and_number_of_threads() -> None:
-    network = Stumbling(last=0)
+def test_shapes_are_tried_once_for_a_number_of_threads() -> None:
+    network, alike = Stumbling(last=0), Stumbling(last=0)
     trial = COMPARED // (WITNESSES * 16)  # blocks, of 16 components
     before = torch.get_num_threads()
     try:
@@ -50,6 +56,8 @@ def test_shapes_are_tried_once_for_a_network_and_number_of_threads() -> None:
         assert network.asked == [torch.float32] * (trial + 1)  # the trial and the one block
         embed(network, rows(BLOCK + 1))
         assert network.asked == [torch.float32] * (trial + 3)
+        embed(alike, rows(3))
+        assert alike.asked == [torch.float32]
         torch.set_num_threads(2)
         embed(network, rows(1))
         assert network.asked == [torch.float32] * (2 * trial + 4)

@@ -37,6 +37,12 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _alone_with_steps_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit alone is what stacks are held against here, and a small one would be a stack of one."""
+    monkeypatch.setattr(vicreg.training, "WORK_FOR_STACKS", 0)
+
+
 def step_of(seed: int, *, dtype: torch.dtype = torch.float64, **settings: Any) -> TrainingStep:
     """A training of one network, all of it drawn from the seed."""
     config = Config(**settings)
@@ -196,6 +202,31 @@ def test_fits_together_are_the_fits_alone() -> None:
     assert isinstance(single, Embedder)
     alone = fit_embedder(X, configs[1], seed=1, n_threads=1)
     np.testing.assert_array_equal(single.embed(X), alone.embed(X))
+
+
+def test_a_small_fit_is_a_stack_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(**{**SMALL, "steps": 40, "batch_norm": False})
+    alone = fit_embedder(X, config, seed=0, n_threads=1)
+    stacks: list[StackedStep] = []
+
+    def stacked(steps: list[TrainingStep]) -> StackedStep:
+        stacks.append(StackedStep(steps))
+        return stacks[-1]
+
+    monkeypatch.setattr(vicreg.training, "StackedStep", stacked)
+    work = 2 * 16 * 9 * 9  # rows of both views x the largest layer
+    for limit, count in ((work - 1, 0), (work, 1)):
+        monkeypatch.setattr(vicreg.training, "WORK_FOR_STACKS", limit)
+        single = fit_embedder(X, config, seed=0, n_threads=1)
+        assert len(stacks) == count
+        np.testing.assert_allclose(single.embed(X), alone.embed(X), atol=5e-3)
+        assert len(single.history.moments) == len(alone.history.moments)
+        assert single.history.moments[-1].held_out == pytest.approx(
+            alone.history.moments[-1].held_out, rel=1e-3
+        )
+    lars = replace(config, optimizer="lars")  # which no stack takes
+    assert fit_embedder(X, lars, seed=0, n_threads=1).history.last_step == 40
+    assert len(stacks) == 1
 
 
 def test_a_stack_stops_by_held_out_rows() -> None:

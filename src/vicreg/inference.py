@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vicreg.networks import Rows
 from vicreg.precision import fastest_float32
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from vicreg.networks import JointEmbedding
 
 __all__ = ["BLOCK", "Inference", "embed"]
@@ -27,8 +28,8 @@ WITNESSES = 4
 COMPARED = 2048
 MOST_BLOCKS = 64
 
-#: What was found of a network, by number of threads and device.
-_found: WeakKeyDictionary[nn.Module, dict[tuple[int, str], bool]] = WeakKeyDictionary()
+#: Whether places are alike, by what decides it: the layers' shapes, number of threads and device.
+_found: dict[Hashable, bool] = {}
 
 
 @torch.no_grad()
@@ -42,8 +43,9 @@ class Inference:
 
     A matrix product may round a row differently in a larger or smaller matrix. Every block has the
     same size, the last one with other rows behind it, so a row can only come out differently for
-    its place within the block. Whether it does is tried for a network's shapes before its first
-    block: some libraries take the last rows or columns of some shapes by other instructions. There
+    its place within the block. Whether it does is tried before the first block of a network, if
+    there was none of the same shapes: some libraries take the last rows or columns of some shapes
+    by other instructions. There
     the products are done in float64, whose rounding is gone in float32; it takes longer.
 
     Parameters
@@ -67,7 +69,7 @@ class Inference:
         """
         with fastest_float32(math.inf):
             network = self._folded
-            if not _places_are_alike(self._network, self._folded, rows):
+            if not _places_are_alike(self._folded, rows):
                 if self._exact is None:
                     self._exact = copy.deepcopy(self._network).double()
                 network, rows = self._exact, Rows(rows.numbers.double(), rows.codes)
@@ -86,22 +88,22 @@ class Inference:
         return out
 
 
-def _places_are_alike(network: JointEmbedding, folded: JointEmbedding, rows: Rows) -> bool:
+def _places_are_alike(folded: JointEmbedding, rows: Rows) -> bool:
     """Whether a row's embedding does not depend, to the bit, on its place in a block.
 
     This is a matter of shapes, not of values: the order in which products are added up. Where it
     differs, some of a random row's components show it.
     """
-    known = _found.setdefault(network, {})
-    key = torch.get_num_threads(), str(rows.numbers.device)
-    if key not in known:
+    layers = tuple((name, *one.shape) for name, one in folded.encoders.named_parameters())
+    key = layers, rows.numbers.dtype, torch.get_num_threads(), str(rows.numbers.device)
+    if key not in _found:
         generator = torch.Generator().manual_seed(0)
         block = rows.empty(BLOCK)
         block.codes.zero_()
         even, width = _tried(folded, block, generator)
         blocks = min(math.ceil(COMPARED / (WITNESSES * width)), MOST_BLOCKS)
-        known[key] = even and all(_tried(folded, block, generator)[0] for _ in range(blocks - 1))
-    return known[key]
+        _found[key] = even and all(_tried(folded, block, generator)[0] for _ in range(blocks - 1))
+    return _found[key]
 
 
 def _tried(folded: JointEmbedding, block: Rows, generator: torch.Generator) -> tuple[bool, int]:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
     from vicreg.step import TrainingStep
 
-__all__ = ["SAME", "StackedStep", "likeness"]
+__all__ = ["SAME", "WORK_FOR_STACKS", "StackedStep", "likeness"]
 
+#: Multiplications of a step's largest product up to which a stack pays (``benchmarks/stacked.py``):
+#: ten networks then take a third of their time, which is less than pruning would leave of it, and
+#: one on its own takes three quarters.
+WORK_FOR_STACKS = 500_000
 #: What must be the same for networks and tables to be alike, by the names of configurations and
 #: spaces; with batch normalisation ``batch_size`` too.
 SAME = frozenset(

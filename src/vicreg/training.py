@@ -19,7 +19,7 @@ from vicreg.loss import closed_form_loss
 from vicreg.metrics import effective_rank
 from vicreg.optim import warmup_cosine
 from vicreg.precision import fastest_float32
-from vicreg.stack import StackedStep, likeness
+from vicreg.stack import WORK_FOR_STACKS, StackedStep, likeness
 from vicreg.step import TrainingStep
 from vicreg.views import TwoViews
 
@@ -287,7 +287,9 @@ def _take_all(
 ) -> dict[_Course, DivergenceError]:
     """All steps of one course, or of several that are alike; those that diverged, and why."""
     first, running = courses[0], list(courses)
-    stack = StackedStep([course.take_step for course in courses]) if len(courses) > 1 else None
+    steps = [course.take_step for course in courses]
+    is_small = first.job.work <= WORK_FOR_STACKS and likeness(first.take_step) is not None
+    stack = StackedStep(steps) if len(courses) > 1 or is_small else None
     failed: dict[_Course, DivergenceError] = {}
     started = beat = time.perf_counter()
     with fastest_float32(max(course.job.work for course in courses)):

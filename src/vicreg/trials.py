@@ -26,7 +26,7 @@ from vicreg.search_space import (
     settings_of,
     values_of,
 )
-from vicreg.stack import SAME
+from vicreg.stack import SAME, WORK_FOR_STACKS
 from vicreg.storages import is_url, open_storage
 from vicreg.studies import MAKING, halving, open_study, quiet_optuna, sampler_for
 from vicreg.table import TableEncoder
@@ -49,9 +49,6 @@ FEWEST_ROWS = 10
 #: Trials whose networks are trained at once, at the most: samplers draw as many at random before
 #: they learn from any.
 MOST_TOGETHER = 10
-#: Multiplications of a step's largest product up to which that pays: ten networks then take a third
-#: of their time (``benchmarks/stacked.py``), which is less than pruning would leave of it.
-WORK_FOR_STACKS = 500_000
 DEFAULT_WITH_LABELS, DEFAULT_WITHOUT = "silhouette", "seed_agreement"
 
 

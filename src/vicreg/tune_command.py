@@ -40,7 +40,9 @@ def tune(
     data: Data,
     *,
     out: Annotated[Path, Parameter(help="Folder for the best model, trials and pictures.")],
-    trials: Annotated[int, Parameter(help="Trials to add to the study.")] = 30,
+    trials: Annotated[
+        int, Parameter(help="Trials to add to the study.", validator=Number(gte=1))
+    ] = 30,
     of_table: Annotated[TableOptions, Parameter(name="*")] = TableOptions(),  # noqa: B008
     objective: Annotated[
         list[str] | None,
@@ -58,12 +60,16 @@ def tune(
     timeout: Annotated[
         str | None, Parameter(help="No trial begins after this time: 90s, 10m, 2h.")
     ] = None,
-    workers: Annotated[int, Parameter(help="Processes of one thread each.")] = 1,
+    workers: Annotated[
+        int, Parameter(help="Processes of one thread each.", validator=Number(gte=1))
+    ] = 1,
     sampler: Annotated[Literal["auto", "tpe", "gp", "random"], Parameter(help="Of Optuna.")] = (
         "auto"
     ),
     prune: Annotated[bool, Parameter(help="Stop hopeless trials early.")] = True,
-    finalists: Annotated[int, Parameter(help="Trials judged anew on other rows.")] = 3,
+    finalists: Annotated[
+        int, Parameter(help="Trials judged anew on other rows.", validator=Number(gte=0))
+    ] = 3,
     margin: Annotated[
         float | None,
         Parameter(
