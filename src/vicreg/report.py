@@ -15,7 +15,7 @@ import numpy as np
 from vicreg import __version__
 from vicreg.packing import pack_view, safe_json
 from vicreg.scores import MEASURES
-from vicreg.verdict import compare, figure
+from vicreg.verdict import compare, figures
 from vicreg.view import CLUSTERS
 
 if TYPE_CHECKING:
@@ -280,21 +280,18 @@ def _cell(card: Card, method: str, measure: str, low: float, high: float) -> dic
         if found is not None:
             mark, sign, words = MARKS[found]
     whole = measure == "dead dimensions"
+    value, half = (f"{estimate.value:.0f}", "") if whole else figures(estimate)
     told: dict[str, Any] = {
-        "value": f"{estimate.value:.0f}" if whole else figure(estimate.value),
-        "half": "",
+        "value": value,
+        "half": half and f"± {half}",
         "mark": mark,
         "sign": sign,
         "words": words,
         "whisker": None,
     }
-    if np.isfinite(estimate.half_width) and not whole:
-        told["half"] = f"± {figure(estimate.half_width)}"
-        if high > low:
-            ends = (estimate.interval[0], estimate.value, estimate.interval[1])
-            told["whisker"] = [
-                round(3 + (WHISKER - 6) * (end - low) / (high - low), 1) for end in ends
-            ]
+    if half and high > low:
+        ends = (estimate.interval[0], estimate.value, estimate.interval[1])
+        told["whisker"] = [round(3 + (WHISKER - 6) * (end - low) / (high - low), 1) for end in ends]
     return told
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vicreg.intervals import Estimate
     from vicreg.scores import Scores
 
-__all__ = ["Advice", "Verdict", "advise", "figure", "verdict_of"]
+__all__ = ["Advice", "Verdict", "advise", "figure", "figures", "verdict_of"]
 
 #: Differences below this are no difference, however sure.
 TIE = 0.005
@@ -292,13 +292,31 @@ def _headline(kind: str, found: dict[str, dict[int, list[str]]]) -> str:
 
 
 def _told(estimate: Estimate) -> str:
+    return " ± ".join(filter(None, figures(estimate)))
+
+
+def figures(estimate: Estimate) -> tuple[str, str]:
+    """A score and the half width of its interval as text, the latter empty where there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vicreg.intervals import Estimate
+    >>> from vicreg.verdict import figures
+    >>> figures(Estimate(0.98765, np.linspace(0.984, 0.992, 400)))
+    ('0.988', '0.004')
+    >>> figures(Estimate(98.765, np.linspace(98, 200, 400)))
+    ('99', '49')
+    """
     value, half = estimate.value, estimate.half_width
-    if not np.isfinite(half) or 0 < max(abs(value), half) < SMALL:
-        return f"{value:.3g} ± {half:.2g}" if np.isfinite(half) else f"{value:.3g}"
+    if not np.isfinite(half):
+        return figure(value), ""
+    if 0 < max(abs(value), half) < SMALL:
+        return f"{value:.3g}", f"{half:.2g}"
     # As many decimals as the interval has two significant digits of, three for shares.
     is_share = half == 0 or (abs(value) < 10 and half < 10)
     decimals = 3 if is_share else max(0, 1 - int(np.floor(np.log10(half))))
-    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
+    return f"{value:.{decimals}f}", f"{half:.{decimals}f}"
 
 
 def figure(value: float) -> str:
