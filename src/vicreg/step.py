@@ -129,8 +129,9 @@ class TrainingStep:
             self._device.type,
             dtype=torch.bfloat16,
             enabled=self._bfloat16,
-            # What a graph was recorded with has to be worked out again when it is played.
-            cache_enabled=self._captured is None,
+            # Every weight is used once. What was kept of it would outlive the step in a caller's
+            # autocast, and in a graph that is played again.
+            cache_enabled=False,
         ):
             z1, z2 = self.network(views)
         terms, gradients = loss_and_gradient(z1, z2, self.weights)
