@@ -138,6 +138,7 @@ HOMES = {
         "workers",
     },
     "sklearn": {
+        "plain_state",
         *("metrics", "label_free", "holdout", "objectives", "header", "estimator", "targets"),
         "spaces",
         *("scores", "maps", "evaluation", "tuning"),

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 
-from vicreg import VICReg, load
+from vicreg import VICReg, evaluate, load
 from vicreg.plain_state import plain_state
 from vicreg.precision import fastest_float32
 
@@ -145,3 +146,15 @@ def test_blocks_that_overlap_leave_the_library_as_it_was(monkeypatch: pytest.Mon
         first.__exit__(None, None, None)
         assert switch.fp32_precision == "bf16"
     assert switch.fp32_precision == before
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_asked_of_all_transformers_change_no_score(kind: str) -> None:
+    random = np.random.default_rng(0)
+    table = random.normal(size=(120, 3))
+    labels = (table[:, 0] > 0).astype(int)
+    model = VICReg(n_components=6, projector=(8,), steps=5, random_state=0)
+    wanted = evaluate(model, table, labels).scores
+    with sklearn.config_context(transform_output=kind):
+        assert evaluate(model, table, labels).scores == wanted
+        assert type(model.fit_transform(table)).__module__.startswith(kind)

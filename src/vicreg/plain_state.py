@@ -1,4 +1,4 @@
-"""PyTorch's and NumPy's state as this package needs it, whatever the one that calls it has set."""
+"""The state of PyTorch, NumPy and scikit-learn that this package needs, whatever its caller set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
+import sklearn
 import torch
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def plain_state() -> Iterator[None]:
     """Within this block tensors are float32 on the CPU unless said otherwise, and gradients there.
 
     For whoever calls from under :func:`torch.no_grad`, inference mode, autocast, with another
-    default dtype or device, or has NumPy raise what it passes over by default. Also a decorator.
+    default dtype or device, has NumPy raise what it passes over by default, or has scikit-learn's
+    transformers give frames. Also a decorator.
 
     Examples
     --------
@@ -32,6 +34,8 @@ def plain_state() -> Iterator[None]:
     dtype = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        if sklearn.get_config()["transform_output"] != "default":
+            stack.enter_context(sklearn.config_context(transform_output="default"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for kind in ("cpu", "cuda"):
