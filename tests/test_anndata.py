@@ -111,6 +111,9 @@ def test_genes_that_cannot_be_found_are_named() -> None:
         model.transform(twice)
     with pytest.raises(ValueError, match="names must be unique"):
         VICReg(**SMALL).fit(data[:, :-1]).transform(twice)
+    told = "names of genes must be unique, however: 'gene0' more than once; .*make_unique"
+    with pytest.raises(ValueError, match=told):
+        VICReg(**SMALL).fit(twice)
     paired = VICReg(**SMALL).fit(data.to_df(), X_paired=data)
     wanted = paired.transform(X_paired=data)
     assert np.array_equal(paired.transform(X_paired=data[:, ::-1]), wanted)

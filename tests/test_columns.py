@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from vicreg import VICReg
@@ -73,6 +75,68 @@ def test_durations_are_seconds_in_every_form() -> None:
     assert table.columns[1].parts == ("value", "missing")
     array = np.array(moments, dtype="m8[ms]")[:, np.newaxis]
     assert TableEncoder.fit(array).columns[0].kind == "duration"
+
+
+def test_durations_of_any_unit_are_what_they_are() -> None:
+    far = np.arange(1, 61) * 10**11  # seconds, which microseconds cannot hold
+    table = TableEncoder.fit(far.astype("m8[s]")[:, np.newaxis])
+    assert table.mean[0] == pytest.approx(far.mean(), rel=1e-12)
+    fine = pd.to_timedelta(np.arange(1, 61), unit="ns")
+    for column in (fine, pl.Series(fine).cast(pl.Duration("ns")), pa.array(fine)):
+        whole = pl.DataFrame({"b": column}) if isinstance(column, pl.Series) else None
+        frame: Any = pa.table({"b": column}) if isinstance(column, pa.Array) else whole
+        table = TableEncoder.fit(read(pd.DataFrame({"b": column}) if frame is None else frame))
+        assert table.mean[0] == pytest.approx(30.5e-9, rel=1e-9)
+
+
+def test_whole_numbers_and_dates_that_float64_rounds_are_the_same_everywhere() -> None:
+    stamps = 1_700_000_000_000_000_000 + np.random.default_rng(0).integers(0, 10**15, 60)
+    dates = [dt.date(9999, 12, 31), dt.date(1, 1, 1), *[dt.date(2000, 1, 1)] * 58]
+    frame = pl.DataFrame({"stamp": stamps, "date": dates})
+    gaps = frame.with_columns(pl.when(pl.int_range(60) > 3).then(pl.col("stamp")).alias("stamp"))
+    for one in (frame, gaps):
+        wanted = TableEncoder.fit(read(one))
+        arrow = one.to_arrow()
+        for other in (arrow, arrow.to_pandas(types_mapper=pd.ArrowDtype)):
+            found = TableEncoder.fit(read(other))
+            assert np.array_equal(found.mean, wanted.mean)
+            numbers = found.transform(read(other)).numbers
+            assert np.array_equal(numbers, wanted.transform(read(one)).numbers)
+
+
+def test_what_is_no_text_is_not_taken_for_one() -> None:
+    table = encoder(b=["u", "v"] * 30)
+    days = pd.to_timedelta(np.arange(60), unit="D")
+    for odd, held in (
+        ([[1]] * 60, r"list \[1\]"),
+        (days, "durations"),
+        (pd.Timestamp(0) + days, "dates"),
+        (pd.Series([dt.date(2020, 1, 1)] * 60, dtype=object), "date "),
+    ):
+        with pytest.raises(TypeError, match=f"column 'b' held text .* it holds {held}"):
+            encoded(table, b=odd)
+    missing = [np.full(60, pd.NaT), np.full(60, None), np.full(60, np.nan)]
+    one, other, last = (encoded(table, b=pd.Series(values)) for values in missing)
+    assert np.array_equal(one, other)
+    assert np.array_equal(last, other)
+    dates = TableEncoder.fit(read(pl.DataFrame({"b": pd.Timestamp(0) + days})))
+    nothing = pl.DataFrame({"b": [float("nan")] * 60})
+    assert (dates.transform(read(nothing)).numbers == 0).all()
+
+
+def test_numpys_own_dates_and_complex_numbers_among_objects() -> None:
+    dates = np.datetime64("2020-01-01") + np.arange(60)
+    for unit in ("D", "ns"):
+        column = np.empty((60, 1), dtype=object)
+        column[:, 0] = list(dates.astype(f"M8[{unit}]"))
+        found = TableEncoder.fit(column)
+        assert found.columns[0].kind == "datetime"
+        plain = TableEncoder.fit(dates[:, np.newaxis])
+        numbers = found.transform(column).numbers
+        assert np.array_equal(numbers, plain.transform(dates[:, np.newaxis]).numbers)
+    column[:, 0] = [np.complex128(1j * one) for one in range(60)]
+    with pytest.raises(TypeError, match="column 'x0': argument must be .* however: complex128"):
+        TableEncoder.fit(column)
 
 
 def test_numbers_are_no_durations_and_durations_no_numbers() -> None:

@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import vicreg.inference
 import vicreg.precision
-from vicreg import VICReg, evaluate, load
+from vicreg import VICReg, evaluate, load, tune
 from vicreg.config import PRESETS, Config, preset
 from vicreg.inference import BLOCK
 
@@ -326,3 +326,12 @@ def test_an_index_goes_along_with_the_second_table_alone() -> None:
     assert model.transform(X, X_paired=second).index.tolist() == list(range(60))
     both = model.transform(pd.DataFrame(X, index=second.index), X_paired=X[:, :3])
     assert both.index.equals(second.index)
+
+
+@pytest.mark.parametrize("random_state", [-1, 2**32, 1.5, "a"])
+def test_a_random_state_that_is_none_is_named(random_state: Any) -> None:
+    told = f"random_state must be .*, however: random_state={random_state!r}"
+    with pytest.raises(ValueError, match=told):
+        small(random_state=random_state).fit(WINE)
+    with pytest.raises(ValueError, match=told):
+        tune(WINE, n_trials=1, random_state=random_state)

@@ -207,7 +207,7 @@ def test_bad_pairs_are_refused_at_transform() -> None:
         model.transform()
     with pytest.raises(ValueError, match="however: 5 rows, X has 300"):
         model.transform(X, X_paired=X2[:5])
-    with pytest.raises(ValueError, match="X has 12 features, but PairedTable is expecting 7"):
+    with pytest.raises(ValueError, match="X_paired: X has 12 features, but VICReg is expecting 7"):
         model.transform(X_paired=X)
 
 

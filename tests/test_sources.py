@@ -473,3 +473,57 @@ def test_shuffled_columns_keep_their_values_and_lose_their_rows(make: Any) -> No
     assert abs(np.corrcoef(matrix.T)[0, 1]) < 0.3
     original = source.to_numpy() if isinstance(source, nw.DataFrame) else dense(source)
     assert np.array_equal(original[:, 0], values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("007", "008", "A12"),
+        ("1.0", "2.0", "beta"),
+        ("true", "false", "maybe"),
+        ("10:00", "11:00", "late"),
+        ("2020-01-01", "2021-01-01", "unknown"),
+        ("1", "2", "x"),
+    ],
+)
+def test_a_row_of_a_csv_file_is_what_it_is_whatever_else_is_in_the_file(
+    tmp_path: Path, values: tuple[str, ...]
+) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=90), "c": random.choice(values, 90)})
+    whole, some = tmp_path / "whole.csv", tmp_path / "some.csv"
+    kept = (frame["c"] != values[2]).to_numpy()
+    frame.to_csv(whole, index=False)
+    frame[kept].to_csv(some, index=False)
+    model = VICReg(n_components=4, projector=(8,), steps=5, random_state=0).fit(whole)
+    assert np.array_equal(model.transform(some), model.transform(whole)[kept])
+    assert np.array_equal(model.transform(whole), model.transform(frame))
+
+
+def test_lines_of_a_csv_file_may_be_long(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(3, 60_000))
+    names = [f"gene{place}" for place in range(60_000)]
+    path.write_text("\n".join(",".join(map(str, row)) for row in (names, *rows.tolist())))
+    assert np.array_equal(read_file(path).to_numpy(), rows)
+    path.write_text("a,b")
+    with pytest.raises(ValueError, match="0 sample"):
+        read_file(path)
+
+
+def test_names_of_columns_are_looked_at_before_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a;a;b\nx;y;1\nz;w;2\n")
+    with pytest.raises(ValueError, match="names must be unique, however: 'a' more than once"):
+        TableFile(path, delimiter=";")
+    with pytest.raises(ValueError, match="columns must have names, however: .* nan"):
+        read(pd.DataFrame(np.eye(3), columns=[1.5, np.nan, 2.0]))
+
+
+def test_odd_arrays_are_refused_or_read() -> None:
+    with pytest.raises(TypeError, match="however: a structured array"):
+        read(np.zeros((5, 2), dtype=[("a", float)]))
+    texts = [["a", "1"], ["b", "2"]]
+    if hasattr(np.dtypes, "StringDType"):
+        assert read(np.array(texts, dtype=np.dtypes.StringDType())).tolist() == texts  # type: ignore[union-attr]

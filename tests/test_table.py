@@ -335,7 +335,7 @@ def test_durations_and_date_arrays_are_understood() -> None:
         ([1.0, 2.0], ["x", "2"], "column 'a' held numbers when.*holds 'x' now"),
         (MOMENTS[:2], ["x", "y"], "column 'a' held dates when"),
         (MOMENTS[:2], [1.0, 2.0], "column 'a' held dates when"),
-        ([True, False], ["maybe", "no"], "column 'a' held numbers when.*holds 'maybe'"),
+        ([True, False], ["maybe", "no"], "column 'a' held truth values when.*holds 'maybe'"),
     ],
 )
 def test_a_column_that_changed_its_kind_is_refused(

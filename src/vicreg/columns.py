@@ -12,7 +12,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ __all__ = [
     "Kind",
     "is_missing",
     "kind_of",
+    "looks_like_numbers",
     "numbers_of",
     "parts_of",
     "texts_of",
@@ -96,13 +97,12 @@ def _kind_of_objects(values: NDArray[Any], name: str) -> Kind | None:
         return None
     if all(isinstance(value, bool | np.bool_) for value in present):
         return "boolean"
-    if all(isinstance(value, date | time) for value in present):
+    if all(isinstance(value, date | time | np.datetime64) for value in present):
         return "datetime"
     if all(isinstance(value, timedelta | np.timedelta64) for value in present):
         return "duration"
     for value in present:
-        known = isinstance(value, str | bytes | bool | int | float | np.generic)
-        if isinstance(value, np.timedelta64) or not (known or hasattr(value, "__float__")):
+        if not _is_plain(value):
             raise TypeError(
                 f"column {name!r}: argument must be a string or a number, "
                 f"however: {type(value).__name__}"
@@ -173,7 +173,9 @@ def _fill_floats(
     return sorted(set(range(len(positions))) - set(floats))
 
 
-def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
+def _as_floats(
+    source: Block, position: int, name: str, *, held: str = "numbers"
+) -> NDArray[np.float64]:
     if isinstance(source, np.ndarray):
         column = source[:, position]
         if column.dtype.kind in "biuf":
@@ -181,13 +183,13 @@ def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     else:
         series = source.get_column(name)
         if series.dtype.is_numeric() or series.dtype == nw.Boolean:
-            return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+            return _as_float64(series)
         column = np.asarray(series.to_list(), dtype=object)
     missing = np.array([is_missing(value) for value in column.tolist()], dtype=bool)
     for value in column[~missing].tolist():
         if not _is_number(value):
             raise TypeError(
-                f"column {name!r} held numbers when the model was fitted, "
+                f"column {name!r} held {held} when the model was fitted, "
                 f"however: it holds {value!r} now"
             )
     floats = np.full(len(column), np.nan)
@@ -198,8 +200,23 @@ def _as_floats(source: Block, position: int, name: str) -> NDArray[np.float64]:
     return floats
 
 
+def _as_float64(series: nw.Series[Any]) -> NDArray[np.float64]:
+    """A series of numbers, NaN where missing."""
+    try:
+        return np.asarray(series.cast(nw.Float64).to_numpy(), dtype=np.float64)
+    except ValueError:  # PyArrow's, of whole numbers that float64 has to round
+        return np.array([math.nan if is_missing(one) else float(one) for one in series.to_list()])
+
+
 def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
-    seconds = durations.astype(np.int64) / 1e6
+    """Of durations in any unit; NaN where missing."""
+    microseconds = durations.astype("m8[us]")
+    seconds = microseconds.astype(np.int64) / 1e6
+    # Of a finer unit there may be something between, of a coarser one they may wrap around.
+    is_exact = microseconds.astype(durations.dtype) == durations
+    if not is_exact.all():
+        one = np.ones(1, dtype=durations.dtype) / np.timedelta64(1, "s")
+        seconds = np.where(is_exact, seconds, durations.astype(np.int64) * one)
     return np.where(np.isnat(durations), np.nan, seconds)
 
 
@@ -222,7 +239,7 @@ def parts_of(source: Block, position: int, name: str, kind: Kind) -> dict[str, N
 
 def _truth(source: Block, position: int, name: str) -> NDArray[np.float64]:
     """0 and 1; NaN where missing."""
-    values = _as_floats(source, position, name)
+    values = _as_floats(source, position, name, held="truth values")
     odd = ~np.isnan(values) & (values != 0) & (values != 1)
     if odd.any():
         raise ValueError(
@@ -236,12 +253,14 @@ def _durations(source: Block, position: int, name: str) -> NDArray[np.float64]:
     """Seconds; NaN where missing."""
     if isinstance(source, np.ndarray):
         if source.dtype.kind == "m":
-            return _seconds(source[:, position].astype("m8[us]"))
+            return _seconds(source[:, position])
         values = source[:, position].tolist()
     else:
         series = source.get_column(name)
         if series.dtype == nw.Duration:
-            return _seconds(series.cast(nw.Duration("us")).to_numpy().astype("m8[us]"))
+            durations = series.to_numpy()
+            if durations.dtype.kind == "m":
+                return _seconds(durations)
         values = series.to_list()
     if not all(
         is_missing(value) or isinstance(value, timedelta | np.timedelta64) for value in values
@@ -273,23 +292,26 @@ def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
         if series.dtype == nw.Date:
             series = series.cast(nw.Datetime("us"))
         if series.dtype == nw.Datetime:
-            stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
-            return np.asarray(stamps, dtype=np.float64) / 1e6
-        if series.is_null().all():
+            return _as_float64(series.dt.timestamp("us")) / 1e6
+        if _holds_nothing(series):
             return np.full(source.shape[0], np.nan)
     raise TypeError(_no_dates(name))
 
 
 def _moments(values: Sequence[Any], name: str) -> NDArray[np.float64]:
     """Seconds since 1970, UTC, of dates and times; of a time of day since midnight."""
-    if not all(is_missing(value) or isinstance(value, date | time) for value in values):
+    if not all(
+        is_missing(value) or isinstance(value, date | time | np.datetime64) for value in values
+    ):
         raise TypeError(_no_dates(name))
     return np.array([_moment(value) for value in values], dtype=np.float64)
 
 
-def _moment(value: date | time | None) -> float:
+def _moment(value: date | time | np.datetime64 | None) -> float:
     if value is None or is_missing(value):
         return math.nan
+    if isinstance(value, np.datetime64):
+        return float(value.astype("M8[us]").astype(np.int64) / 1e6)
     if isinstance(value, time):
         return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
     if not isinstance(value, datetime):
@@ -306,26 +328,70 @@ def _no_dates(name: str) -> str:
     )
 
 
+def looks_like_numbers(texts: Iterable[str | None]) -> bool:
+    """Whether all of the texts are what :func:`texts_of` makes of numbers.
+
+    Examples
+    --------
+    >>> from vicreg.columns import looks_like_numbers
+    >>> looks_like_numbers(["7", "1.5", None]), looks_like_numbers(["007", "7"])
+    (True, False)
+    """
+    return all(
+        text is None or (NUMBER.fullmatch(text) and _text(float(text), "") == text)
+        for text in texts
+    )
+
+
 def texts_of(source: Block, position: int, name: str) -> list[str | None]:
-    """A column's values as text, None where missing; 3.0 and 3 are the same text."""
+    """A column's values as text, None where missing; 3.0 and 3 are the same text.
+
+    Raises
+    ------
+    TypeError
+        If one is neither text nor a number.
+    """
     if isinstance(source, np.ndarray):
-        return [_text(value) for value in source[:, position].tolist()]
-    series = source.get_column(name)
-    if series.dtype in (nw.Datetime, nw.Date):
-        raise TypeError(
-            f"column {name!r} held text when the model was fitted, however: it holds dates now"
-        )
-    return [_text(value) for value in series.to_list()]
+        values = source[:, position].tolist()
+    else:
+        series = source.get_column(name)
+        if series.dtype in (nw.Datetime, nw.Date, nw.Duration) and not series.is_null().all():
+            held = "durations" if series.dtype == nw.Duration else "dates"
+            raise TypeError(_no_text(name, held))
+        values = series.to_list()
+    return [_text(value, name) for value in values]
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, name: str) -> str | None:
     if isinstance(value, str):
         return value
     if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if not _is_plain(value):
+        raise TypeError(_no_text(name, f"{type(value).__name__} {value!r}"))
     return str(value)
+
+
+def _no_text(name: str, held: str) -> str:
+    return f"column {name!r} held text when the model was fitted, however: it holds {held} now"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is text or a number, and no date, duration, list or other object."""
+    if isinstance(value, str | bytes | bool | int | float):
+        return True
+    if isinstance(value, np.generic):
+        return not isinstance(value, np.timedelta64 | np.datetime64 | np.complexfloating)
+    return hasattr(value, "__float__") and not isinstance(value, np.ndarray)
+
+
+def _holds_nothing(series: nw.Series[Any]) -> bool:
+    """Whether all of it is missing, NaN of floats too."""
+    if series.dtype in FLOATS:
+        return bool(np.isnan(_as_float64(series)).all())
+    return bool(series.is_null().all())
 
 
 def is_missing(value: Any) -> bool:

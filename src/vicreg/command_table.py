@@ -97,9 +97,9 @@ class CommandFile:
         Of an h5ad file, what takes the place of its matrix.
     of_model : str, optional
         The layer of a model's fit: what is taken of an h5ad file where no layer is given.
-    ids, groups : collection of str or None
-        Columns that name rows and groups, if the file has them. A CSV file's are text: ids as they
-        stand there, to the letter, and groups with their missing values.
+    ids, texts : collection of str or None
+        Columns that name rows, and others that are text, such as groups, if the file has them. A
+        CSV file's are text: ids as they stand there, to the letter, others with missing values.
     delimiter : str, optional
         What sets a CSV file's fields apart; by default its suffix tells.
 
@@ -132,7 +132,7 @@ class CommandFile:
         layer: str | None = None,
         of_model: str | None = None,
         ids: Collection[str | None] = (),
-        groups: Collection[str | None] = (),
+        texts: Collection[str | None] = (),
         delimiter: str | None = None,
     ) -> None:
         self._path = path
@@ -157,7 +157,7 @@ class CommandFile:
             self._file = TableFile(
                 path,
                 exact=[name for name in ids if name is not None],
-                texts=[name for name in groups if name is not None],
+                texts=[name for name in texts if name is not None],
                 delimiter=delimiter,
             )
             head = self._file.head

@@ -55,9 +55,14 @@ def embed(
     fitted = load(model)
     named = [id, fitted.aside_.get("id")]
     of_model = fitted.aside_.pop(LAYER, None)  # the file gives it, or what --layer says
-    files = [CommandFile(data, layer=layer, of_model=of_model, ids=named, delimiter=delimiter)]
+    texts = [fitted.embedder_.side(place)[1].texts for place in (0, 1)]
+    files = [
+        CommandFile(
+            data, layer=layer, of_model=of_model, ids=named, texts=texts[0], delimiter=delimiter
+        )
+    ]
     if paired is not None:
-        files.append(CommandFile(paired, ids=named, delimiter=delimiter))
+        files.append(CommandFile(paired, ids=named, texts=texts[1], delimiter=delimiter))
     n_rows = files[0].n_rows
     if n_rows != files[-1].n_rows:
         raise ValueError(

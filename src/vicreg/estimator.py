@@ -22,6 +22,7 @@ from vicreg.header import (
     layer_of_counts,
     named,
     naming,
+    naming_second,
     read_checked,
 )
 from vicreg.per_row import PerRow
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from vicreg.history import Moment, Pulse
     from vicreg.sources import Source
 
-__all__ = ["VICReg", "load"]
+__all__ = ["VICReg", "drawn_seed", "load"]
 
 
 class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -392,7 +393,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             raise ValueError("X must be a table, or X_paired one, however: neither is given")
         sides = []
         if X is not None:
-            table = contents(X)
+            table = contents(X, self.embedder_.table.texts)
             with naming(self, table):
                 sides.append(self.embedder_.embed(self._read(table), first_row=first_row))
         if X_paired is not None:
@@ -401,9 +402,12 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                     "X_paired must go to a model that was fitted with it, however: this one was "
                     "fitted on X alone; fit it with fit(X, X_paired=...)"
                 )
-            source = read_checked(self.paired_columns_, X_paired, reset=False)
-            check_names(self.paired_columns_, self.embedder_.side(1)[1].columns, source)
-            sides.append(self.embedder_.embed(source, side=1, first_row=first_row))
+            encoder = self.embedder_.side(1)[1]
+            with naming_second():
+                second = contents(X_paired, encoder.texts)
+                source = read_checked(self.paired_columns_, second, reset=False)
+                check_names(self.paired_columns_, encoder.columns, source)
+                sides.append(self.embedder_.embed(source, side=1, first_row=first_row))
         if len(sides) == 1:
             return sides[0]
         if len(sides[0]) != len(sides[1]):
@@ -483,8 +487,9 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         source = read_checked(header, table, reset=True)
         n_rows = source.shape[0]
         columns = None if X_paired is None else PairedTable()
-        paired = None if columns is None else read_checked(columns, X_paired, reset=True)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with naming_second():
+            paired = None if columns is None else read_checked(columns, X_paired, reset=True)
+        seed = drawn_seed(self.random_state)
         with naming(header, table):
             told = PerRow.checked(groups, sample_weight, n_rows)
             embedder = fit_embedder(
@@ -562,6 +567,30 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def drawn_seed(random_state: Any) -> int:
+    """A whole number that follows from an argument ``random_state`` of scikit-learn's.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> from vicreg.estimator import drawn_seed
+    >>> drawn_seed(0) == drawn_seed(0), drawn_seed(0) == drawn_seed(1)
+    (True, False)
+    """
+    try:
+        random = check_random_state(random_state)
+    except ValueError:
+        raise ValueError(
+            "random_state must be None, an integer from 0 to 2**32 - 1 or a "
+            f"numpy.random.RandomState, however: random_state={random_state!r}"
+        ) from None
+    return int(random.randint(2**31 - 1))
 
 
 def _checked_threads(n_threads: Any) -> int | None:

@@ -68,7 +68,7 @@ def evaluate(
         layer=layer,
         of_model=kept.pop(LAYER, None),
         ids=[id, kept.get("id")],
-        groups=[kept.get("groups")],
+        texts=[kept.get("groups"), *fitted.embedder_.table.texts],
         delimiter=checked_delimiter(delimiter, data),
     ).read()
     aside = {**fitted.aside_, "given label": label, "given id": id}

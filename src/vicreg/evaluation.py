@@ -12,11 +12,10 @@ import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from vicreg import __version__
-from vicreg.estimator import VICReg
+from vicreg.estimator import VICReg, drawn_seed
 from vicreg.fingerprint import fingerprint
 from vicreg.frames import listed
 from vicreg.maps import check_umap
@@ -162,7 +161,7 @@ def evaluate(
         check_umap()
     clock = _Clock()
     fitted = _is_fitted(model)
-    contained = contents(X)
+    contained = contents(X, model.embedder_.table.texts if fitted else ())
     source = model._read(contained) if fitted else read(contained)
     n_rows = source.shape[0]
     if n_rows < FEWEST_SCORED:
@@ -301,7 +300,7 @@ class _Fit:
         # Drawn once: the controls begin with the model's own weights. A generator's copy draws.
         seed = clone(model).random_state
         if not isinstance(seed, int | np.integer):
-            seed = int(check_random_state(seed).randint(2**31 - 1))
+            seed = drawn_seed(seed)
         of_fit = told.take(division.train)
         beside: dict[str, Any] = {
             name: values

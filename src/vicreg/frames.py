@@ -15,7 +15,10 @@ __all__ = ["as_frame", "check_shape", "listed"]
 
 def as_frame(data: Any) -> Any:
     """A narwhals frame if the data is one of the frames it knows, and else the data."""
-    times = Counter(str(name) for name in _names_of(data))
+    names = _names_of(data)
+    if any(name != name for name in names):  # NaN, by which nothing is found
+        raise ValueError("columns must have names, however: the name of one is nan; rename it")
+    times = Counter(str(name) for name in names)
     repeated = sorted(name for name, count in times.items() if count > 1)
     if repeated:
         raise ValueError(

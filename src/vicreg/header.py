@@ -29,6 +29,7 @@ __all__ = [
     "layer_of_counts",
     "named",
     "naming",
+    "naming_second",
     "places_of",
     "read_checked",
 ]
@@ -166,6 +167,18 @@ def naming(owner: BaseEstimator, table: object) -> Iterator[None]:
         raise type(error)(text) from None
 
 
+@contextmanager
+def naming_second() -> Iterator[None]:
+    """Errors on the second table of a pair call it X_paired."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if type(error) not in (ValueError, TypeError):
+            raise
+        text = str(error).replace(PairedTable.__name__, "VICReg")
+        raise type(error)(text if text.startswith("X_paired") else f"X_paired: {text}") from None
+
+
 def read_checked(owner: BaseEstimator, X: object, *, reset: bool) -> Source:
     """A table, whose columns are remembered by its owner (``reset``) or those it remembers.
 
@@ -177,6 +190,13 @@ def read_checked(owner: BaseEstimator, X: object, *, reset: bool) -> Source:
     # scikit-learn's own check of names and width; of the values it knows nothing.
     native: Any = source.to_native() if isinstance(source, nw.DataFrame) else source
     if is_annotated(table):
+        if reset and not table.var_names.is_unique:
+            repeated = [str(name) for name in table.var_names[table.var_names.duplicated()]]
+            raise ValueError(
+                "names of genes must be unique, however: "
+                f"{listed(list(dict.fromkeys(repeated)))} more than once; rename them "
+                "(adata.var_names_make_unique())"
+            )
         native = table.var.T.iloc[:0]  # a frame without rows, with the names
         fitted = None if reset else getattr(owner, "feature_names_in_", None)
         if fitted is not None and not np.array_equal(fitted, native.columns):

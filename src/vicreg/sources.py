@@ -14,7 +14,7 @@ from vicreg.frames import as_frame, check_shape
 from vicreg.table_file import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -128,8 +128,10 @@ def unmasked(data: object) -> Any:
     return values
 
 
-def contents(data: object) -> Any:
+def contents(data: object, texts: Collection[str] = ()) -> Any:
     """What the file at a path holds; what is no path, as it is.
+
+    ``texts`` are columns of a CSV file that are text, whatever the values look like.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def contents(data: object) -> Any:
         return data
     path = Path(data)
     if not is_h5ad(path) or not path.is_file():
-        return read_file(path)
+        return read_file(path, texts)
     try:
         import anndata
     except ModuleNotFoundError:
@@ -300,6 +302,13 @@ def _checked_sparse(data: Any) -> scipy.sparse.csr_array:
 
 
 def _checked_array(array: NDArray[Any], data: object) -> NDArray[Any]:
+    if array.dtype.kind == "T":  # text of any length, which is new in NumPy
+        array = array.astype(object)
+    if array.dtype.kind == "V":
+        raise TypeError(
+            "the table must be an array of numbers or text, however: a structured array "
+            f"({array.dtype}); give a frame, such as pandas.DataFrame(array)"
+        )
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: the table's numbers must be real\n{array}")
     if array.ndim == 0:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from vicreg.columns import DATE_PARTS, Column, kind_of, numbers_of, parts_of, texts_of
+from vicreg.columns import (
+    DATE_PARTS,
+    Column,
+    kind_of,
+    looks_like_numbers,
+    numbers_of,
+    parts_of,
+    texts_of,
+)
 from vicreg.counts import Depth, checked_counts, looks_like_counts, most_variable
 from vicreg.frames import listed
 from vicreg.moments import Moments
@@ -275,6 +283,18 @@ class TableEncoder:
                 f"the table has no column to learn from: {reasons}. At least one column must hold "
                 "two different values"
             )
+
+    @property
+    def texts(self) -> list[str]:
+        """Columns that are text whatever else a file holds, which may look like numbers or dates.
+
+        Categories that are numbers are left to what the file says: 3.0 and 3 are one of them.
+        """
+        return [
+            column.name
+            for column in self.columns
+            if column.kind == "category" and not looks_like_numbers(column.categories)
+        ]
 
     def transform(self, source: Source, index: Index | None = None, *, first_row: int = 0) -> Rows:
         """Numbers (rows, p) float32 and codes (rows, q) int32 of a table with the same columns.

@@ -24,6 +24,8 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 #: Bytes that a Parquet file's columns are read at a time.
 PARQUET_BUFFER = 2**16
+#: Bytes that a CSV file is read at a time: pyarrow's own, and more for lines that are longer.
+BLOCK_SIZES = (2**20, 2**24, 2**28, 2**31 - 1)
 #: What a CSV file's field holds where a value is missing: pandas' marks, and the UCI tables' "?".
 #: No "-" and no ".", which mean something in many columns.
 MISSING = (
@@ -50,8 +52,10 @@ def is_csv(path: Path) -> bool:
     return _endings(path)[0] in CSV
 
 
-def read_file(path: Path) -> nw.DataFrame[Any]:
+def read_file(path: Path, texts: Collection[str] = ()) -> nw.DataFrame[Any]:
     """A CSV file, compressed or not, or a Parquet file, by its suffix, as a frame.
+
+    ``texts`` are columns of a CSV file that are text, see :class:`TableFile`.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def read_file(path: Path) -> nw.DataFrame[Any]:
     ValueError
         If the suffix is neither, or the content is not what the suffix says.
     """
-    return TableFile(path).read()
+    return TableFile(path, texts=texts).read()
 
 
 class TableFile:
@@ -271,6 +275,7 @@ def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Coll
     # A text's bytes, as in all columns that are no UTF-8: so these can be told of by name.
     types = dict.fromkeys([*exact, *texts], pa.binary())
     table = _parsed(path, delimiter, column_types=types)
+    as_frame(table[:0])  # below, columns are found by their names
     if delimiter == ";":  # spreadsheets write it where decimal numbers have commas
         names = [field.name for field in table.schema if pa.types.is_string(field.type)]
         if names:
@@ -293,11 +298,27 @@ def _read_csv(path: Path, delimiter: str, *, exact: Collection[str], texts: Coll
 
 
 def _parsed(path: Path, delimiter: str, **conversion: Any) -> Any:
+    import pyarrow as pa
+
+    for size in BLOCK_SIZES:
+        try:
+            return _parsed_in_blocks(path, delimiter, size, conversion)
+        except pa.ArrowInvalid as error:
+            # What pyarrow says of a line, the header among them, that does not end in a block.
+            if not any(words in str(error) for words in ("straddling object", "Empty CSV file")):
+                raise
+            failure = error
+    check_shape((0, 1))  # a header without an end
+    raise failure
+
+
+def _parsed_in_blocks(path: Path, delimiter: str, size: int, conversion: dict[str, Any]) -> Any:
     import pyarrow.csv
 
     with _opened(path) as file:
         return pyarrow.csv.read_csv(
             file,
+            read_options=pyarrow.csv.ReadOptions(block_size=size),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
                 # Texts can be null in all columns or in none: they become so later, by their kind.

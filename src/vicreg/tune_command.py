@@ -131,7 +131,7 @@ def tune(
         data,
         layer=of_table.layer,
         ids=[of_table.id],
-        groups=[of_table.groups],
+        texts=[of_table.groups],
         delimiter=delimiter,
     ).read()
     aside = of_table.aside

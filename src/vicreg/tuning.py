@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import TrialState
-from sklearn.utils import check_random_state
 
 from vicreg.config import Config, from_json, number
-from vicreg.estimator import VICReg
+from vicreg.estimator import VICReg, drawn_seed
 from vicreg.finalists import choose
 from vicreg.journal import JournalLostError
 from vicreg.objectives import UNKNOWN
@@ -188,7 +187,7 @@ def tune(
         labels[target.known] = np.unique(target.values[target.known], return_inverse=True)[1]
     seed = None if random_state is not None else seed_of_study(storage, study_name)
     if seed is None:
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        seed = drawn_seed(random_state)
     of = plan(
         source,
         labels,
