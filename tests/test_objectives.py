@@ -16,8 +16,10 @@ import vicreg.training
 from vicreg import VICReg
 from vicreg.config import Config
 from vicreg.history import Pulse
+from vicreg.holdout import hold_out
 from vicreg.metrics import silhouette
 from vicreg.objectives import OBJECTIVES, UNKNOWN, Bench, Fits, objectives_named
+from vicreg.per_row import PerRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -298,3 +300,20 @@ def test_ctrl_c_in_a_fit_that_is_thrown_away_ends_it_at_once(
     with pytest.raises(KeyboardInterrupt):
         Fits(Bench(X, Y, seed=0), config, seed=0, pulse=interrupt).embedder()
     assert followed == []
+
+
+def test_groups_are_split_so_that_labels_are_on_both_sides() -> None:
+    labels = np.repeat([0, 1, 2], 50)
+    groups = labels * 2 + np.arange(150) % 2  # six, each of one class
+    table = np.random.default_rng(0).normal(size=(150, 3))
+    others = 0
+    for seed in range(12):
+        bench = Bench(table, labels, seed=seed, told=PerRow(groups, None))
+        bench.check_labels()
+        assert not set(groups[bench.train]) & set(groups[bench.test])
+        train, _ = hold_out(150, 0.3, seed, groups=groups)
+        others += not np.array_equal(bench.train, train)
+    assert 0 < others < 12  # the first split is taken where it will do
+    same = Bench(table, labels, told=PerRow(labels, None))
+    with pytest.raises(ValueError, match="too few labels, or groups that determine them"):
+        same.check_labels()

@@ -199,3 +199,33 @@ def test_of_choices_the_default_is_the_nearest_number(choices: list[int], neares
     assert Config().steps == 600
     space, _ = search_space({"steps": choices}, only=True)
     assert values_of(Config(), space) == {"steps": nearest}
+
+
+@pytest.mark.parametrize(
+    ("given", "fixed", "names"),
+    [
+        ({"mask": [0.1, 0.6]}, {"corruption": "mask"}, "mask and corruption"),
+        ({"swap": {"low": 0.1, "high": 0.9}}, {"corruption": "mask"}, "swap and corruption"),
+        (
+            {"corruption_rate": [0.1, 0.2], "lam": [5, 25]},
+            {"mask": 0.3},
+            "mask and corruption_rate",
+        ),
+        ({"hidden_width": [8, 16], "lam": [5, 25]}, {"hidden": (16,)}, "hidden and hidden_width"),
+        ({"betas": {"value": [0.9, 0.99]}, "beta1": [0.8, 0.9]}, {}, "betas and beta1"),
+        ({"lam": [5, 25]}, {"betas": (0.9, 0.99), "beta1": 0.5}, "betas and beta1"),
+        ({"lam": [5, 25]}, {"corruption": "noise", "noise": 0.2}, "noise and corruption"),
+    ],
+)
+def test_a_field_and_what_makes_it_are_not_both_taken(
+    given: dict[str, Any], fixed: dict[str, Any], names: str
+) -> None:
+    for only in (True, False):
+        with pytest.raises(ValueError, match=f"{names} both say what .*; drop one"):
+            search_space(given, fixed, only=only)
+
+
+def test_a_part_of_a_field_may_be_fixed_beside_others_that_are_searched() -> None:
+    space, kept = search_space({"hidden_width": [8, 16]}, {"hidden_depth": 2}, only=True)
+    assert list(space) == ["hidden_width"]
+    assert settings_of({**kept, "hidden_width": 8})["hidden"] == (8, 8)

@@ -397,3 +397,11 @@ def test_small_budgets_get_a_gaussian_process() -> None:
         assert isinstance(sampler_for("auto", 20, 1, 0), optuna.samplers.GPSampler)
         assert isinstance(sampler_for("auto", 30, 1, 0), optuna.samplers.TPESampler)
         assert isinstance(sampler_for("auto", 20, 2, 0), optuna.samplers.TPESampler)
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"]])
+def test_an_empty_study_with_an_aim_of_its_own_is_somebody_elses(directions: Any) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    optuna.create_study(storage=storage, study_name="vicreg", directions=directions)
+    with pytest.raises(ValueError, match="not made by this package"):
+        open_study(storage, "vicreg", {"seed": 0}, n_objectives=1)

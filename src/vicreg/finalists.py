@@ -47,7 +47,8 @@ def choose(
     study : optuna.study.Study
         Is told of the judgement.
     finalists : int
-        Trials to judge, beside the default; 0 for the best by the search's own scores.
+        Trials to judge, the best by the search's own scores, of which the default may be one; else
+        it is judged besides. 0 for the best by these scores.
     margin : float, optional
         Standard deviations of all trials' scores by which a trial must be above the default to be
         judged; by default 0 with labels and ``LABEL_FREE_MARGIN`` without.

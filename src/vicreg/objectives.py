@@ -6,6 +6,7 @@ weights would win.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -109,12 +110,26 @@ class Bench:
         told: PerRow = NOTHING_TOLD,
     ) -> None:
         self.source, self.labels, self.seed = source, labels, seed
-        if split is None:
-            split = hold_out(source.shape[0], TEST_SHARE, seed, labels=labels, groups=told.groups)
-        self.train, self.test = split
         self._all_told = told
+        self.train, self.test = self._split() if split is None else split
         #: Of the training rows.
         self.told = told.take(self.train)
+
+    def _split(self) -> tuple[Index, Index]:
+        """Rows to fit and to judge by; of splits of groups the first that labels are told by."""
+        labels, groups = self.labels, self._all_told.groups
+
+        def split(seed: int) -> tuple[Index, Index]:
+            n_rows = self.source.shape[0]
+            return hold_out(n_rows, TEST_SHARE, seed, labels=labels, groups=groups)
+
+        if labels is not None and groups is not None:
+            for seed in range(self.seed, self.seed + MOST_SPLITS):
+                with suppress(ValueError):
+                    found = split(seed)
+                    Bench(self.source, labels, split=found, told=self._all_told).check_labels()
+                    return found
+        return split(self.seed)
 
     def elsewhere(self, *, labelled: bool = False) -> Bench:
         """The same table, judged by rows that this one is fitted on, and fitted on all others.
@@ -174,11 +189,12 @@ class Bench:
             self.labels[rows][known]
             for rows, known in zip((self.train, self.test), self.labelled, strict=True)
         )
+        by_groups = "" if self._all_told.groups is None else ", or groups that determine them"
         for of, noun in ((learnt, "that probes learn from"), (judged, "that are judged")):
             if len(np.unique(of)) < 2:
                 raise ValueError(
-                    f"y has too few labels: the rows {noun} hold {len(np.unique(of))} class(es). "
-                    "Label more rows, or tune without labels"
+                    f"y has too few labels{by_groups}: the rows {noun} hold "
+                    f"{len(np.unique(of))} class(es). Label more rows, or tune without labels"
                 )
         if len(np.unique(judged)) == len(judged):
             raise ValueError(

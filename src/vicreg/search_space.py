@@ -229,6 +229,14 @@ def search_space(
     for name in kept:
         _known(name)
     _check_fixed(kept)
+    named = {**(given or {}), **kept}
+    for name, parts in MADE_OF.items():
+        part = next((part for part in parts if part in named), None)
+        if name in named and part is not None:
+            raise ValueError(
+                f"{name} and {part} both say what {name} is to be, however: both are there, "
+                f"{_saying(name, space, kept)} and {_saying(part, space, kept)}; drop one"
+            )
     for name in kept:
         space.pop(name, None)
         for part in MADE_OF.get(name, ()):
@@ -245,6 +253,10 @@ def search_space(
     for name, domain in space.items():
         _check_bounds(name, domain, kept)
     return space, kept
+
+
+def _saying(name: str, space: Space, kept: Mapping[str, Any]) -> str:
+    return f"{name}={kept[name]!r}" if name in kept else f"{name} as {space[name]}"
 
 
 def draw(space: Space, suggester: Suggester) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.study import StudyDirection
 
 from vicreg.storages import in_words, is_url, open_storage
 
@@ -83,7 +84,8 @@ def open_study(
         time.sleep(0.05)
         known = study.user_attrs.get(DOCUMENT)
     if known is None:
-        if study.trials:
+        # An empty one may be another process's that was killed before it had said more.
+        if study.trials or study.directions != [StudyDirection.MAXIMIZE] * n_objectives:
             raise ValueError(
                 f"study {name!r} in this storage was not made by this package; choose another "
                 "study_name or storage"

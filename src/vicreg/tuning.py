@@ -173,6 +173,8 @@ def tune(
     n_trials, n_workers, finalists = int(n_trials), int(n_workers), int(finalists)
     check_storage(storage, n_workers)
     check_sampler(sampler)
+    if not isinstance(study_name, str) or not study_name:
+        raise ValueError(f"study_name must be a text, however: study_name={study_name!r}")
     source = read(X)
     labels = None
     if y is not None:
