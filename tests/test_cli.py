@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from sklearn.datasets import load_wine
@@ -146,6 +147,32 @@ def test_a_table_is_not_replaced_by_what_is_made_of_it(
         assert f"{option} must be another file than the table" in told.err
         assert data.read_bytes() == before
     assert not (tmp_path / "other").exists()
+
+
+def test_a_page_takes_the_place_of_nothing_else_of_its_command(
+    fitted: Path, tmp_path: Path, run: Any
+) -> None:
+    data, journal = tmp_path / "t.csv", tmp_path / "study"
+    journal.write_text("a study")
+    new, folder = tmp_path / "new", {path: path.read_bytes() for path in fitted.iterdir()}
+    tuned = ("tune", data, "--out", new, "--trials", "1", *FAST)
+    for arguments, option, page, told in (
+        (tuned, "--report", journal, "than the study's journal"),
+        (tuned, "--watch", journal, "than the study's journal"),
+        (tuned, "--report", new, "than those of the model"),
+        (tuned, "--report", new / "tuning" / "tuning.json", "than those of the model"),
+        (tuned, "--watch", new / "page.html", "not be in .* when all else is done"),
+        (("fit", data, "--out", new, *FAST), "--watch", new / "w.html", "not be in "),
+        (("fit", data, "--out", fitted, *FAST), "--watch", fitted / "model.json", "than those of"),
+        (("evaluate", fitted, data), "--report", fitted / "README.md", "than those of the model"),
+    ):
+        storage = ("--storage", journal) if "tune" in arguments else ()
+        found = run(*arguments, *storage, option, page)
+        assert found.status == 2
+        assert re.search(f"error: {option} must .*{told}", found.err), found.err
+    assert {path: path.read_bytes() for path in fitted.iterdir()} == folder
+    assert journal.read_text() == "a study"
+    assert not new.exists()
 
 
 def test_a_batch_that_is_a_feature_is_told_of(tmp_path: Path, run: Any) -> None:
@@ -1134,3 +1161,37 @@ def test_a_model_of_groups_scores_a_table_of_a_single_one(tmp_path: Path, run: A
     refused = run("evaluate", model, tmp_path / "one.csv", "--refit")
     assert refused.status == 2
     assert "groups must name at least two groups" in refused.err
+
+
+def test_a_label_that_the_model_remembers_and_that_tells_nothing_here_is_left_out(
+    fitted: Path, tmp_path: Path, run: Any
+) -> None:
+    frame = table().with_columns(pl.lit("u").alias("species"))
+    frame.write_csv(tmp_path / "one.csv")
+    told = run("evaluate", fitted, tmp_path / "one.csv", "--no-controls")
+    assert told.status == 0
+    assert (
+        "scored without labels: 'species', which the model remembers, has 1 class here" in told.out
+    )
+    told = run("evaluate", fitted, tmp_path / "one.csv", "--label", "species", "--no-controls")
+    assert told.status == 2
+    assert "must hold at least two classes" in told.err
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
+def test_ids_of_any_kind_of_text_name_rows_and_lists_do_not(
+    fitted: Path, tmp_path: Path, run: Any, suffix: str
+) -> None:
+    frame = table().to_arrow()
+    place, ids = frame.column_names.index("sample"), frame["sample"].to_pylist()
+    data, out = tmp_path / "t.parquet", tmp_path / f"Z.{suffix}"
+    view = frame.set_column(place, "sample", pa.array(ids, pa.string_view()))
+    pyarrow.parquet.write_table(view, data)
+    assert run("embed", fitted, data, "--out", out).status == 0
+    out.unlink()
+    for odd in ([[one] for one in ids], [str(one).encode() for one in ids]):
+        pyarrow.parquet.write_table(frame.set_column(place, "sample", pa.array(odd)), data)
+        told = run("embed", fitted, data, "--out", out)
+        assert told.status == 2
+        assert "ids must hold text, numbers or dates, however: 'sample' holds" in told.err
+        assert not out.exists()

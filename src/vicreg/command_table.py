@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from vicreg.frames import as_frame
 from vicreg.header import ignored, places_of
+from vicreg.persistence import OWN
+from vicreg.places import check_file, place_of
 from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad, with_layer
 from vicreg.table_file import TableFile, is_csv
 
@@ -17,12 +19,22 @@ if TYPE_CHECKING:
 
     from vicreg.estimator import VICReg
 
-__all__ = ["LAYER", "CommandFile", "CommandTable", "check_no_input", "checked_delimiter"]
+__all__ = [
+    "LAYER",
+    "STUDY",
+    "CommandFile",
+    "CommandTable",
+    "check_no_input",
+    "check_page",
+    "checked_delimiter",
+]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
 #: Beside the columns that a model's fit has set aside: the layer of an h5ad file that it was of.
 LAYER = "layer"
+#: Where in a model's folder the study is told of that it was found by.
+STUDY = "tuning"
 #: What is set aside for no use: a list of columns, or of genes.
 DROP = "drop"
 
@@ -71,7 +83,9 @@ def checked_delimiter(given: str | None, *paths: Path | None) -> str | None:
     return delimiter
 
 
-def check_no_input(option: str, out: Path | None, *inputs: Path | None) -> None:
+def check_no_input(
+    option: str, out: Path | None, *inputs: Path | None, called: str = "the table"
+) -> None:
     """Refuse to write over a file that is read.
 
     Raises
@@ -82,7 +96,45 @@ def check_no_input(option: str, out: Path | None, *inputs: Path | None) -> None:
         return
     if any(path is not None and path.exists() and out.samefile(path) for path in inputs):
         raise ValueError(
-            f"{option} must be another file than the table, which it would replace, however: {out}"
+            f"{option} must be another file than {called}, which it would replace, however: {out}"
+        )
+
+
+def check_page(
+    option: str, page: Path | None, *tables: Path | None, model: Path, at_once: bool = False
+) -> None:
+    """Refuse, before the work, a page where no file can be, or another file of the command is.
+
+    Parameters
+    ----------
+    option : str
+        What messages call it.
+    page : Path or None
+    tables : Path or None
+        The tables that are read.
+    model : Path
+        The model's folder, which may have a page in it, but not in the place of what it is made of.
+    at_once : bool
+        The page is there before the model is, which needs a folder of its own then.
+
+    Raises
+    ------
+    ValueError, OSError
+    """
+    if page is None:
+        return
+    check_file(page)
+    check_no_input(option, page, *tables)
+    place, folder = place_of(page), place_of(model)
+    own = {folder, folder / STUDY, *(folder / name for name in OWN)}
+    if place in own or folder / STUDY in place.parents:
+        raise ValueError(
+            f"{option} must be another file than those of the model in {model}, however: {page}"
+        )
+    if at_once and folder in place.parents and not folder.exists():
+        raise ValueError(
+            f"{option} must not be in {model}, which is made when all else is done, "
+            f"however: {page}; choose a place beside it"
         )
 
 
@@ -232,13 +284,26 @@ class CommandTable:
         return ValueError(f"{self._path} has no column {name!r}; it has {shown}")
 
     def arrow(self, name: str) -> Any:
-        """A column as the file has it, without a dictionary of its values, which may grow."""
+        """A column as the file has it, without a dictionary of its values, which may grow.
+
+        Raises
+        ------
+        ValueError
+            If its values cannot name rows.
+        """
         import pyarrow as pa
 
         column = self.column(name).to_arrow()
-        return (
-            column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        )
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            return column.cast(kind.value_type)
+        if pa.types.is_string_view(kind):  # which some writers do not know
+            return column.cast(pa.string())
+        if pa.types.is_nested(kind) or "binary" in str(kind):
+            raise ValueError(
+                f"a column of ids must hold text, numbers or dates, however: {name!r} holds {kind}"
+            )
+        return column
 
     def ids(self, given: str | None, of_model: str | None = None) -> str | None:
         """Which column names the rows: the one given, or else a model's, or the table's own.

@@ -52,15 +52,12 @@ def evaluate(
     """Score a model's embedding beside the raw table, PCA and controls."""
     from sklearn.base import clone
 
-    from vicreg.command_table import LAYER, CommandFile, check_no_input, checked_delimiter
+    from vicreg.command_table import LAYER, CommandFile, check_page, checked_delimiter
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
     from vicreg.holdout import FEWEST_GROUPS
-    from vicreg.places import check_file
 
-    if report is not None:
-        check_file(report)  # before the work, not after it
-        check_no_input("--report", report, data)
+    check_page("--report", report, data, model=model)  # before the work, not after it
     fitted = load(model)
     kept = fitted.aside_
     table = CommandFile(
@@ -75,7 +72,16 @@ def evaluate(
     if not refit:
         table.check_no_feature({"label": label, "id": id}, fitted)
     name = label if label is not None else fitted.aside_.get("label")
-    labelled = label is not None or (name is not None and name in table.columns)
+    labelled, notes = label is not None, []
+    if not labelled and name is not None and name in table.columns:
+        # Nobody has named it in this command, so nobody can leave it out.
+        n_classes = table.column(name).drop_nulls().n_unique()
+        labelled = n_classes > 1
+        if not labelled:
+            notes.append(
+                f"scored without labels: {name!r}, which the model remembers, has {n_classes} "
+                f"class{'es' * (n_classes != 1)} here"
+            )
     ids = table.ids(id, fitted.aside_.get("id"))
     batches = None if batch is None else table.column(batch)
     in_features = batch is not None and batch in getattr(fitted, "feature_names_in_", ())
@@ -110,7 +116,7 @@ def evaluate(
         label_name=str(name),
         batch_name=batch or "batch",
     )
-    card.notes += table.ignored(aside, columns)
+    card.notes += [*notes, *table.ignored(aside, columns)]
     if in_features:
         card.notes.append(
             f"the model was fitted on {batch!r}, so of course it tells batches apart; leave it out "

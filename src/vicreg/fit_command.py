@@ -51,16 +51,13 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
-    from vicreg.command_table import CommandFile, check_no_input, checked_delimiter
+    from vicreg.command_table import CommandFile, check_page, checked_delimiter
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_free
-    from vicreg.places import check_file
 
     check_free(out)  # before the work, not after it
     delimiter = checked_delimiter(of_table.delimiter, data, paired)
-    if watch is not None:
-        check_file(watch)
-        check_no_input("--watch", watch, data, paired)
+    check_page("--watch", watch, data, paired, model=out, at_once=True)
     model = VICReg(
         **settings(preset_name, options),
         random_state=random_state,

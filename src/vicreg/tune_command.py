@@ -85,7 +85,8 @@ def tune(
         Parameter(
             negative=(),
             consume_multiple=True,
-            help="NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, in place of the default's.",
+            help="NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, in place of the default's; "
+            "NAME=A is fixed.",
         ),
     ] = None,
     only: Annotated[
@@ -109,21 +110,27 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import CommandFile, check_no_input, checked_delimiter
+    from vicreg.command_table import (
+        STUDY,
+        CommandFile,
+        check_no_input,
+        check_page,
+        checked_delimiter,
+    )
     from vicreg.persistence import check_free
-    from vicreg.places import check_file, fresh_file
-    from vicreg.storages import without_password
+    from vicreg.places import fresh_file
+    from vicreg.storages import is_url, without_password
     from vicreg.tuning import tune as run
     from vicreg.tuning_result import write_contents
 
     check_free(out)  # before the work, not after it
-    for option, page in (("--report", report), ("--watch", watch)):
-        if page is not None:
-            check_file(page)
-            check_no_input(option, page, data)
-    delimiter = checked_delimiter(of_table.delimiter, data)
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
+    journal = None if is_url(storage) else Path(storage)
+    for option, page in (("--report", report), ("--watch", watch)):
+        check_page(option, page, data, model=out, at_once=page is watch)
+        check_no_input(option, page, journal, called="the study's journal")
+    delimiter = checked_delimiter(of_table.delimiter, data)
     if search == []:
         raise ValueError("--search must be followed by NAME=..., however: by nothing; leave it out")
     asked = {**_read_space(space), **_all_searched(search or ())}
@@ -172,7 +179,7 @@ def tune(
         contents, facts = result.contents(), _facts(result, out, storage)
         card = None if report is None else _report(result, table, aside, beside, data)
     result.best_estimator_.save(out)
-    written = write_contents(contents, out / "tuning")
+    written = write_contents(contents, out / STUDY)
     if report is not None and card is not None:
         with fresh_file(report) as fresh:
             fresh.write_text(card, encoding="utf-8")
@@ -186,7 +193,7 @@ def tune(
     say(facts["summary"])
     say(f"configuration: {changed or 'the default'}")
     say(
-        f"wrote {out} and {len(written)} files in {out / 'tuning'} in {seconds:.0f} s; "
+        f"wrote {out} and {len(written)} files in {out / STUDY} in {seconds:.0f} s; "
         f"study in {without_password(storage)}"
     )
 
@@ -307,7 +314,8 @@ def _searched(text: str) -> tuple[str, object]:
         )
     parts = told.split(":")
     if len(parts) == 1:
-        return name, {"choices": [_value(part) for part in told.split(",")]}
+        values = [_value(part) for part in told.split(",")]
+        return name, {"choices": values} if len(values) > 1 else {"value": values[0]}
     if len(parts) > 3 or (len(parts) == 3 and parts[2] not in ("log", "linear")):
         raise ValueError(f"--search: a range is LOW:HIGH or LOW:HIGH:log, however: {text!r}")
     return name, {
