@@ -154,6 +154,8 @@ def test_a_page_takes_the_place_of_nothing_else_of_its_command(
 ) -> None:
     data, journal = tmp_path / "t.csv", tmp_path / "study"
     journal.write_text("a study")
+    empty = tmp_path / "empty"
+    empty.mkdir()
     new, folder = tmp_path / "new", {path: path.read_bytes() for path in fitted.iterdir()}
     tuned = ("tune", data, "--out", new, "--trials", "1", *FAST)
     for arguments, option, page, told in (
@@ -163,6 +165,7 @@ def test_a_page_takes_the_place_of_nothing_else_of_its_command(
         (tuned, "--report", new / "tuning" / "tuning.json", "than those of the model"),
         (tuned, "--watch", new / "page.html", "not be in .* when all else is done"),
         (("fit", data, "--out", new, *FAST), "--watch", new / "w.html", "not be in "),
+        (("fit", data, "--out", empty, *FAST), "--watch", empty / "w.html", "not be in "),
         (("fit", data, "--out", fitted, *FAST), "--watch", fitted / "model.json", "than those of"),
         (("evaluate", fitted, data), "--report", fitted / "README.md", "than those of the model"),
     ):

@@ -127,6 +127,15 @@ def test_an_old_lock_that_leads_nowhere_is_removed(tmp_path: Path) -> None:
     assert not lock.is_symlink()
 
 
+@pytest.mark.parametrize("line", ['{"op_code": 99}', '{"op_code": 4}'])
+def test_a_line_that_is_no_entry_is_told_of_with_what_to_do(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "s.journal"
+    open_study(open_storage(path), "vicreg", DOCUMENT, n_objectives=1)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(ValueError, match="is damaged: a line of it is JSON, .*delete that line"):
+        open_study(open_storage(path), "vicreg", DOCUMENT, n_objectives=1)
+
+
 def test_a_damaged_line_is_named_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     study = opened(path)

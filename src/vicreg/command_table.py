@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vicreg.frames import as_frame
 from vicreg.header import ignored, places_of
-from vicreg.persistence import OWN
+from vicreg.persistence import DOCUMENT, OWN
 from vicreg.places import check_file, place_of
 from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad, with_layer
 from vicreg.table_file import TableFile, is_csv
@@ -131,7 +131,7 @@ def check_page(
         raise ValueError(
             f"{option} must be another file than those of the model in {model}, however: {page}"
         )
-    if at_once and folder in place.parents and not folder.exists():
+    if at_once and folder in place.parents and not (folder / DOCUMENT).exists():
         raise ValueError(
             f"{option} must not be in {model}, which is made when all else is done, "
             f"however: {page}; choose a place beside it"

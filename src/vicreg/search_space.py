@@ -227,7 +227,7 @@ def search_space(
         else:
             kept[name] = domain
     for name in kept:
-        _known(name)
+        _known(name, "fixed")
     _check_fixed(kept)
     named = {**(given or {}), **kept}
     for name, parts in MADE_OF.items():
@@ -388,11 +388,11 @@ def _fixed(value: object) -> Value | tuple[Any, ...]:
     raise ValueError(f"a fixed value is a number, text, truth value or list, however: {value!r}")
 
 
-def _known(name: str) -> None:
+def _known(name: str, of: str = "space") -> None:
     fields = {field.name for field in dataclasses.fields(Config)}
     if name not in fields and name not in DERIVED:
         raise ValueError(
-            f"space: there is no argument {name!r}; known are {', '.join(sorted(fields))} "
+            f"{of}: there is no argument {name!r}; known are {', '.join(sorted(fields))} "
             f"and {', '.join(DERIVED)}"
         )
 

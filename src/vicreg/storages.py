@@ -204,7 +204,10 @@ def _journal(path: Path) -> BaseStorage:
     except JournalLostError as error:
         raise ValueError(f"storage: {error}") from None
     except (ValueError, KeyError, AssertionError) as error:
-        raise ValueError(f"storage {path} is damaged: {error}") from None
+        raise ValueError(
+            f"storage {path} is damaged: a line of it is JSON, but no entry of a journal "
+            f"({error!r}); keep a copy of it and delete that line, or choose another storage"
+        ) from None
 
 
 def _database(url: str) -> BaseStorage:

@@ -114,7 +114,13 @@ def plan(
         check_groups(told.groups)
     bench = Bench(source, labels, seed=seed, told=told)
     if bench.told.weights is not None:
-        checked_weights(bench.told.weights, len(bench.train))  # of those that are left
+        try:
+            checked_weights(bench.told.weights, len(bench.train))
+        except ValueError as error:
+            raise ValueError(
+                f"of the {len(bench.train)} rows that are fitted, the others being held out to "
+                f"judge by: {error}"
+            ) from None
     if any("blind" in one.fits for one in chosen):
         _ = bench.hidden  # refuses a table of too few columns
     if any(one.needs_labels for one in chosen):
