@@ -308,7 +308,8 @@ def _parsed(path: Path, delimiter: str, **conversion: Any) -> Any:
             if not any(words in str(error) for words in ("straddling object", "Empty CSV file")):
                 raise
             failure = error
-    check_shape((0, 1))  # a header without an end
+    if "Empty CSV file" in str(failure):  # a header without an end
+        check_shape((0, 1))
     raise failure
 
 
