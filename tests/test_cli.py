@@ -161,6 +161,8 @@ def test_a_page_takes_the_place_of_nothing_else_of_its_command(
     for arguments, option, page, told in (
         (tuned, "--report", journal, "than the study's journal"),
         (tuned, "--watch", journal, "than the study's journal"),
+        (tuned, "--report", tmp_path / "yet.journal", "than the study's journal"),
+        (tuned, "--watch", tmp_path / "yet.journal", "than the study's journal"),
         (tuned, "--report", new, "than those of the model"),
         (tuned, "--report", new / "tuning" / "tuning.json", "than those of the model"),
         (tuned, "--watch", new / "page.html", "not be in .* when all else is done"),
@@ -169,10 +171,15 @@ def test_a_page_takes_the_place_of_nothing_else_of_its_command(
         (("fit", data, "--out", fitted, *FAST), "--watch", fitted / "model.json", "than those of"),
         (("evaluate", fitted, data), "--report", fitted / "README.md", "than those of the model"),
     ):
-        storage = ("--storage", journal) if "tune" in arguments else ()
+        stored = page if page.name == "yet.journal" else journal
+        storage = ("--storage", stored) if "tune" in arguments else ()
         found = run(*arguments, *storage, option, page)
         assert found.status == 2
         assert re.search(f"error: {option} must .*{told}", found.err), found.err
+    for taken in (new, new / "study"):
+        found = run(*tuned, "--storage", taken)
+        assert found.status == 2
+        assert "error: --storage must " in found.err
     assert {path: path.read_bytes() for path in fitted.iterdir()} == folder
     assert journal.read_text() == "a study"
     assert not new.exists()

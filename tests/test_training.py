@@ -311,3 +311,17 @@ def test_progress_bar_shows_speed_terms_and_time_left() -> None:
     assert "var 0.12" in shown
     assert "cov 3.5" in shown
     assert ":" in shown.split("cov 3.5")[1]
+
+
+def test_a_fit_that_takes_all_of_its_steps_has_not_stopped_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_told_so_at_the_end(_watch: object, moment: Moment, _network: object) -> bool:
+        return moment.step == 20
+
+    monkeypatch.setattr(vicreg.training._Watch, "should_stop", is_told_so_at_the_end)
+    for steps, stopped in ((20, "finished"), (40, "early")):
+        one = fitted(steps=steps)
+        assert one.history.stopped == stopped
+        assert one.history.last_step == 20
+        assert any("stopped early" in note for note in one.notes) == (stopped == "early")

@@ -92,9 +92,16 @@ def check_no_input(
     ------
     ValueError
     """
-    if out is None or not out.exists():
+    if out is None:
         return
-    if any(path is not None and path.exists() and out.samefile(path) for path in inputs):
+    for path in inputs:
+        # By another name it may be the same file; one that is yet to be made has a place alone.
+        is_same = path is not None and (
+            place_of(out) == place_of(path)
+            or (out.exists() and path.exists() and out.samefile(path))
+        )
+        if not is_same:
+            continue
         raise ValueError(
             f"{option} must be another file than {called}, which it would replace, however: {out}"
         )

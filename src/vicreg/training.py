@@ -268,7 +268,7 @@ class _Course:
         self.history.last_step = step
         if self._observe is not None:
             self._observe(moment)
-        if self._watch.should_stop(moment, network):
+        if self._watch.should_stop(moment, network) and step < config.steps:
             self.history.stopped = "early"
         return self.history.stopped == "early"
 

@@ -127,6 +127,7 @@ def tune(
     if storage is None:
         storage = str(out.with_name(f"{out.name}.journal"))
     journal = None if is_url(storage) else Path(storage)
+    check_page("--storage", journal, data, model=out, at_once=True)
     for option, page in (("--report", report), ("--watch", watch)):
         check_page(option, page, data, model=out, at_once=page is watch)
         check_no_input(option, page, journal, called="the study's journal")
