@@ -163,6 +163,7 @@ def test_a_page_takes_the_place_of_nothing_else_of_its_command(
         (tuned, "--watch", journal, "than the study's journal"),
         (tuned, "--report", tmp_path / "yet.journal", "than the study's journal"),
         (tuned, "--watch", tmp_path / "yet.journal", "than the study's journal"),
+        ((*tuned, "--watch", tmp_path / "p.html"), "--report", tmp_path / "p.html", "of --watch"),
         (tuned, "--report", new, "than those of the model"),
         (tuned, "--report", new / "tuning" / "tuning.json", "than those of the model"),
         (tuned, "--watch", new / "page.html", "not be in .* when all else is done"),

@@ -77,7 +77,31 @@ def test_durations_are_seconds_in_every_form() -> None:
     assert TableEncoder.fit(array).columns[0].kind == "duration"
 
 
+def test_categories_may_be_of_anything() -> None:
+    days = pd.to_datetime(["2020-01-01", "2021-01-01"] * 30)
+    for column in (
+        pd.cut(NUMBERS, 4),
+        pd.Categorical(days),
+        pd.Categorical(days - days[0]),
+        pd.Categorical(days.to_period("M")),
+        pd.Categorical([("a", 1), ("b", 2)] * 30),
+    ):
+        table = encoder(b=column)
+        assert table.columns[1].kind == "category"
+        codes = table.transform(read(pd.DataFrame({"x": NUMBERS, "b": column}))).codes
+        assert sorted(set(codes[:, 0].tolist())) == list(range(1, len(column.categories) + 1))
+    dates = pa.array(days.date).dictionary_encode()
+    assert TableEncoder.fit(read(pa.table({"b": dates}))).columns[0].kind == "category"
+
+
 def test_durations_of_any_unit_are_what_they_are() -> None:
+    for unit in ("Y", "M", "W", "D", "h", "ms", "ns", "as"):
+        some = np.arange(60).astype(f"m8[{unit}]")
+        some[3] = "NaT"
+        scaled = TableEncoder.fit(some[:, np.newaxis]).transform(some[:, np.newaxis]).numbers[:, 0]
+        wanted = np.delete(np.arange(60.0), 3)
+        wanted = (wanted - wanted.mean()) / wanted.std()
+        np.testing.assert_allclose(np.delete(scaled.numpy(), 3), wanted, atol=1e-6)
     far = np.arange(1, 61) * 10**11  # seconds, which microseconds cannot hold
     table = TableEncoder.fit(far.astype("m8[s]")[:, np.newaxis])
     assert table.mean[0] == pytest.approx(far.mean(), rel=1e-12)

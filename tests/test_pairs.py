@@ -223,3 +223,21 @@ def test_of_a_pair_the_first_tables_embedding_is_evaluated() -> None:
     assert card.scores["vicreg"]["silhouette"] == pytest.approx(wanted, abs=1e-4)
     assert "controls are fitted without the second table of the model" in card.notes
     assert "<html" in card.to_html()
+
+
+def test_errors_on_the_second_table_say_so() -> None:
+    X, X2, _ = pair()
+    odd = X2.copy()
+    odd[3, 1] = np.inf
+    for second, told in (
+        (odd, "X_paired: Input X contains infinity .* column 'x1', row 3"),
+        (np.zeros_like(X2), "X_paired: the table has no column to learn from"),
+        (X2[:, :0], "X_paired: Found array with 0 feature"),
+    ):
+        with pytest.raises(ValueError, match=f"^{told}"):
+            VICReg(**SMALL).fit(X, X_paired=second)
+    fitted = VICReg(**SMALL).fit(X, X_paired=X2)
+    with pytest.raises(ValueError, match="^X_paired: Input X contains infinity"):
+        fitted.transform(X_paired=odd)
+    with pytest.raises(ValueError, match="^Input X contains infinity"):
+        VICReg(**SMALL).fit(odd, X_paired=X)

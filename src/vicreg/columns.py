@@ -42,6 +42,20 @@ NUMBER = re.compile(
 
 FLOATS = (nw.Float32, nw.Float64)
 SECONDS_A_DAY = 86_400
+#: Of NumPy's units, but for months and years, of which no two are alike.
+SECONDS = {
+    "W": 604_800,
+    "D": SECONDS_A_DAY,
+    "h": 3_600,
+    "m": 60,
+    "s": 1,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "ns": 1e-9,
+    "ps": 1e-12,
+    "fs": 1e-15,
+    "as": 1e-18,
+}
 DATE_PARTS = ("time", "day_sin", "day_cos", "week_sin", "week_cos", "year_sin", "year_cos")
 
 
@@ -213,10 +227,10 @@ def _seconds(durations: NDArray[np.timedelta64]) -> NDArray[np.float64]:
     microseconds = durations.astype("m8[us]")
     seconds = microseconds.astype(np.int64) / 1e6
     # Of a finer unit there may be something between, of a coarser one they may wrap around.
+    unit, count = np.datetime_data(durations.dtype)
     is_exact = microseconds.astype(durations.dtype) == durations
-    if not is_exact.all():
-        one = np.ones(1, dtype=durations.dtype) / np.timedelta64(1, "s")
-        seconds = np.where(is_exact, seconds, durations.astype(np.int64) * one)
+    if unit in SECONDS and not is_exact.all():
+        seconds = np.where(is_exact, seconds, durations.astype(np.int64) * (count * SECONDS[unit]))
     return np.where(np.isnat(durations), np.nan, seconds)
 
 
@@ -338,8 +352,7 @@ def looks_like_numbers(texts: Iterable[str | None]) -> bool:
     (True, False)
     """
     return all(
-        text is None or (NUMBER.fullmatch(text) and _text(float(text), "") == text)
-        for text in texts
+        text is None or (NUMBER.fullmatch(text) and _text(float(text)) == text) for text in texts
     )
 
 
@@ -352,25 +365,30 @@ def texts_of(source: Block, position: int, name: str) -> list[str | None]:
         If one is neither text nor a number.
     """
     if isinstance(source, np.ndarray):
-        values = source[:, position].tolist()
-    else:
-        series = source.get_column(name)
-        if series.dtype in (nw.Datetime, nw.Date, nw.Duration) and not series.is_null().all():
-            held = "durations" if series.dtype == nw.Duration else "dates"
-            raise TypeError(_no_text(name, held))
-        values = series.to_list()
-    return [_text(value, name) for value in values]
+        return [_text(_plain(value, name)) for value in source[:, position].tolist()]
+    series = source.get_column(name)
+    if series.dtype in (nw.Datetime, nw.Date, nw.Duration) and not series.is_null().all():
+        held = "durations" if series.dtype == nw.Duration else "dates"
+        raise TypeError(_no_text(name, held))
+    if series.dtype in (nw.Categorical, nw.Enum):  # of whatever: intervals, dates, tuples
+        return [_text(value) for value in series.to_list()]
+    return [_text(_plain(value, name)) for value in series.to_list()]
 
 
-def _text(value: Any, name: str) -> str | None:
+def _plain(value: Any, name: str) -> Any:
+    """A value that is text, a number or missing; others are refused."""
+    if not (_is_plain(value) or is_missing(value)):
+        raise TypeError(_no_text(name, f"{type(value).__name__} {value!r}"))
+    return value
+
+
+def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
     if is_missing(value):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if not _is_plain(value):
-        raise TypeError(_no_text(name, f"{type(value).__name__} {value!r}"))
     return str(value)
 
 

@@ -22,9 +22,9 @@ from vicreg.header import (
     layer_of_counts,
     named,
     naming,
-    naming_second,
     read_checked,
 )
+from vicreg.pairs import naming_second
 from vicreg.per_row import PerRow
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 from vicreg.plain_state import plain_state

@@ -52,6 +52,7 @@ def evaluate(
     """Score a model's embedding beside the raw table, PCA and controls."""
     from sklearn.base import clone
 
+    from vicreg.columns import is_missing
     from vicreg.command_table import LAYER, CommandFile, check_page, checked_delimiter
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
@@ -75,7 +76,8 @@ def evaluate(
     labelled, notes = label is not None, []
     if not labelled and name is not None and name in table.columns:
         # Nobody has named it in this command, so nobody can leave it out.
-        n_classes = table.column(name).drop_nulls().n_unique()
+        present = (value for value in table.column(name).to_list() if not is_missing(value))
+        n_classes = len(set(present))
         labelled = n_classes > 1
         if not labelled:
             notes.append(

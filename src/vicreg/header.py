@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 
 from vicreg.counts import looks_like_counts
 from vicreg.frames import listed
+from vicreg.pairs import SECOND
 from vicreg.sources import contents, is_annotated, read, take_columns
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = [
     "layer_of_counts",
     "named",
     "naming",
-    "naming_second",
     "places_of",
     "read_checked",
 ]
@@ -145,7 +145,7 @@ def layer_of_counts(table: Any) -> str | None:
 
 def named(owner: BaseEstimator, table: object, text: str) -> str:
     """A message on an AnnData's matrix, whose columns are x0, x1, ..., with its genes' names."""
-    if not is_annotated(table):
+    if not is_annotated(table) or text.startswith(SECOND):
         return text
     names = owner.feature_names_in_
     return re.sub(
@@ -165,18 +165,6 @@ def naming(owner: BaseEstimator, table: object) -> Iterator[None]:
         if text == str(error) or type(error) not in (ValueError, TypeError):
             raise
         raise type(error)(text) from None
-
-
-@contextmanager
-def naming_second() -> Iterator[None]:
-    """Errors on the second table of a pair call it X_paired."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        if type(error) not in (ValueError, TypeError):
-            raise
-        text = str(error).replace(PairedTable.__name__, "VICReg")
-        raise type(error)(text if text.startswith("X_paired") else f"X_paired: {text}") from None
 
 
 def read_checked(owner: BaseEstimator, X: object, *, reset: bool) -> Source:

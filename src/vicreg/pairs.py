@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,28 @@ from vicreg.networks import JointEmbedding, Rows
 from vicreg.views import TwoViews
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vicreg.networks import Encoder
     from vicreg.partners import Partners
     from vicreg.views import Corruption, Layout
 
-__all__ = ["PairedEmbedding", "PairedRows", "PairedViews"]
+__all__ = ["SECOND", "PairedEmbedding", "PairedRows", "PairedViews", "naming_second"]
+
+#: What notes and errors on the second table of a pair begin with.
+SECOND = "X_paired: "
+
+
+@contextmanager
+def naming_second() -> Iterator[None]:
+    """Errors on the second table of a pair say that they are."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if type(error) not in (ValueError, TypeError):
+            raise
+        text = str(error).replace("PairedTable", "VICReg")  # scikit-learn has an owner's class
+        raise type(error)(text if text.startswith(SECOND) else SECOND + text) from None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from vicreg.embedder import Embedder
 from vicreg.history import History
 from vicreg.neighbours import near_rows
 from vicreg.networks import Encoder, JointEmbedding, projector
-from vicreg.pairs import PairedEmbedding, PairedRows, PairedViews
+from vicreg.pairs import SECOND, PairedEmbedding, PairedRows, PairedViews, naming_second
 from vicreg.partners import Mates, Near
 from vicreg.per_row import split_rows
 from vicreg.precision import bfloat16_pays, fastest_float32
@@ -102,19 +103,20 @@ def prepare(
     if weights is not None and len(np.unique(weights[weights > 0])) == 1:
         weights = None  # those that are there all count the same
     sources = [source] if paired is None else [source, paired]
-    tables = [
-        TableEncoder.fit(
-            one,
-            training,
-            counted=counted,
-            normal_scores=config.normal_scores,
-            weights=weights,
-            holds=config.kind,
-            n_top_columns=config.most_columns,
-            smooth_clip=config.smooth_clip,
-        )
-        for one in sources
-    ]
+    tables = []
+    for which, one in enumerate(sources):
+        with naming_second() if which else nullcontext():
+            table = TableEncoder.fit(
+                one,
+                training,
+                counted=counted,
+                normal_scores=config.normal_scores,
+                weights=weights,
+                holds=config.kind,
+                n_top_columns=config.most_columns,
+                smooth_clip=config.smooth_clip,
+            )
+        tables.append(table)
     table = tables[0]
     rows = _encoded(tables, sources, training, place)
     held_out = None if judging is None else _encoded(tables, sources, judging, place)
@@ -126,7 +128,7 @@ def prepare(
         )
     notes = [
         whose + note
-        for whose, one in zip(("", "X_paired: "), tables, strict=False)
+        for whose, one in zip(("", SECOND), tables, strict=False)
         for note in [*one.notes, *_notes_on_counts(one, config)]
     ]
     notes += told_of_rows
@@ -245,10 +247,10 @@ def _encoded(
     index: NDArray[np.intp] | None,
     place: torch.device,
 ) -> Rows:
-    rows = [
-        table.transform(source, index).to(place)
-        for table, source in zip(tables, sources, strict=True)
-    ]
+    rows = []
+    for which, (table, source) in enumerate(zip(tables, sources, strict=True)):
+        with naming_second() if which else nullcontext():
+            rows.append(table.transform(source, index).to(place))
     return rows[0] if len(rows) == 1 else PairedRows.of(*rows)
 
 

@@ -107,9 +107,10 @@ class Target:
         classes, codes = np.unique(present, return_inverse=True)
         if len(classes) < 2:
             told = f"all {len(present)} rows have {str(classes[0])!r}" if len(classes) else "none"
+            without = "leave it out" + " to score without labels" * (argument == "y")
             raise ValueError(
                 f"{argument} must hold at least two classes, however: {len(classes)} ({told}); "
-                "leave it out to score without labels"
+                f"{without}"
             )
         names = np.full(n_rows, "", dtype=object)
         names[known] = np.array([str(value) for value in classes], dtype=object)[codes]

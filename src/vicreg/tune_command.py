@@ -131,6 +131,7 @@ def tune(
     for option, page in (("--report", report), ("--watch", watch)):
         check_page(option, page, data, model=out, at_once=page is watch)
         check_no_input(option, page, journal, called="the study's journal")
+    check_no_input("--report", report, watch, called="the one of --watch")
     delimiter = checked_delimiter(of_table.delimiter, data)
     if search == []:
         raise ValueError("--search must be followed by NAME=..., however: by nothing; leave it out")
