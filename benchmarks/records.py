@@ -25,7 +25,15 @@ __all__ = ["Key", "Record", "append", "chosen", "read_records", "same_settings",
 PROTOCOL = 1
 #: Files of the package that no fit, table or score depends on.
 SHELLS = {
-    *("__init__", "cli", "command_table", "demo_command", "embed_command", "evaluate_command"),
+    *(
+        "__init__",
+        "cli",
+        "command_outputs",
+        "command_table",
+        "demo_command",
+        "embed_command",
+        "evaluate_command",
+    ),
     *("fit_command", "info_command", "options", "terminal", "tune_command"),
     *("embedding_file", "memory", "modelcard", "persistence", "places", "progress"),
     *("evaluation", "events", "importance", "intervals", "live", "maps", "packing", "plots"),

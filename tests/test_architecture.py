@@ -96,7 +96,7 @@ ORDER = [
         "tuning_result",
         "tuning",
     ),
-    *("command_table", "options", "terminal"),
+    *("command_outputs", "command_table", "options", "terminal"),
     *("demo_command", "fit_command", "embed_command", "evaluate_command", "tune_command"),
     *("info_command", "cli"),
 ]

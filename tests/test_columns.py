@@ -106,11 +106,9 @@ def test_durations_of_any_unit_are_what_they_are() -> None:
     table = TableEncoder.fit(far.astype("m8[s]")[:, np.newaxis])
     assert table.mean[0] == pytest.approx(far.mean(), rel=1e-12)
     fine = pd.to_timedelta(np.arange(1, 61), unit="ns")
-    for column in (fine, pl.Series(fine).cast(pl.Duration("ns")), pa.array(fine)):
-        whole = pl.DataFrame({"b": column}) if isinstance(column, pl.Series) else None
-        frame: Any = pa.table({"b": column}) if isinstance(column, pa.Array) else whole
-        table = TableEncoder.fit(read(pd.DataFrame({"b": column}) if frame is None else frame))
-        assert table.mean[0] == pytest.approx(30.5e-9, rel=1e-9)
+    frame = pd.DataFrame({"b": fine})
+    for form in (frame, pl.from_pandas(frame), pa.Table.from_pandas(frame)):
+        assert TableEncoder.fit(read(form)).mean[0] == pytest.approx(30.5e-9, rel=1e-9)
 
 
 def test_whole_numbers_and_dates_that_float64_rounds_are_the_same_everywhere() -> None:
@@ -189,6 +187,11 @@ def test_dates_too_far_away_are_refused() -> None:
     far = np.array(["300000-01-01", "2000-01-01"], dtype="M8[s]")[:, np.newaxis]
     with pytest.raises(ValueError, match="too large: column 'x0', a date beyond the year 294,246"):
         TableEncoder.fit(far)
+    objects = np.empty((2, 1), dtype=object)
+    objects[:, 0] = list(far[:, 0])
+    objects[0, 0] = np.datetime64("300000-01-01", "s")
+    with pytest.raises(ValueError, match="too large: column 'x0', a date beyond the year 294,246"):
+        TableEncoder.fit(objects)
     near = np.array(["1999-01-01", "2000-01-01", "NaT"], dtype="M8[M]")[:, np.newaxis]
     assert TableEncoder.fit(near).columns[0].kind == "datetime"
 

@@ -290,13 +290,7 @@ def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
     """Seconds since 1970, UTC; NaN where missing."""
     if isinstance(source, np.ndarray):
         if source.dtype.kind == "M":
-            given = source[:, position]
-            moments = given.astype("M8[us]")
-            # Of a coarser unit they may be too far away, and would wrap around.
-            coarser = np.datetime_data(given.dtype)[0] not in ("us", "ns", "ps", "fs", "as")
-            if coarser and not np.array_equal(moments.astype(given.dtype), given, equal_nan=True):
-                raise ValueError(too_large(name, ", a date beyond the year 294,246"))
-            return _seconds(moments.astype("m8[us]"))
+            return _since_1970(source[:, position], name)
         if source.dtype.kind == "O":
             return _moments(source[:, position].tolist(), name)
     else:
@@ -312,20 +306,30 @@ def _timestamps(source: Block, position: int, name: str) -> NDArray[np.float64]:
     raise TypeError(_no_dates(name))
 
 
+def _since_1970(given: NDArray[np.datetime64], name: str) -> NDArray[np.float64]:
+    """Seconds of NumPy's own dates, in any unit."""
+    moments = given.astype("M8[us]")
+    # Of a coarser unit they may be too far away, and would wrap around.
+    coarser = np.datetime_data(given.dtype)[0] not in ("us", "ns", "ps", "fs", "as")
+    if coarser and not np.array_equal(moments.astype(given.dtype), given, equal_nan=True):
+        raise ValueError(too_large(name, ", a date beyond the year 294,246"))
+    return _seconds(moments.astype("m8[us]"))
+
+
 def _moments(values: Sequence[Any], name: str) -> NDArray[np.float64]:
     """Seconds since 1970, UTC, of dates and times; of a time of day since midnight."""
     if not all(
         is_missing(value) or isinstance(value, date | time | np.datetime64) for value in values
     ):
         raise TypeError(_no_dates(name))
-    return np.array([_moment(value) for value in values], dtype=np.float64)
+    return np.array([_moment(value, name) for value in values], dtype=np.float64)
 
 
-def _moment(value: date | time | np.datetime64 | None) -> float:
+def _moment(value: date | time | np.datetime64 | None, name: str) -> float:
     if value is None or is_missing(value):
         return math.nan
     if isinstance(value, np.datetime64):
-        return float(value.astype("M8[us]").astype(np.int64) / 1e6)
+        return float(_since_1970(np.array([value]), name)[0])
     if isinstance(value, time):
         return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
     if not isinstance(value, datetime):

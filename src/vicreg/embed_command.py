@@ -40,7 +40,8 @@ def embed(
     """
     import numpy as np
 
-    from vicreg.command_table import LAYER, CommandFile, check_no_input, checked_delimiter
+    from vicreg.command_outputs import check_no_input
+    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.embedding_file import check_embedding_file, embedding_file, files_of
     from vicreg.estimator import load
     from vicreg.inference import BLOCK

@@ -53,7 +53,8 @@ def evaluate(
     from sklearn.base import clone
 
     from vicreg.columns import is_missing
-    from vicreg.command_table import LAYER, CommandFile, check_page, checked_delimiter
+    from vicreg.command_outputs import check_page
+    from vicreg.command_table import LAYER, CommandFile, checked_delimiter
     from vicreg.estimator import load
     from vicreg.evaluation import evaluate as score
     from vicreg.holdout import FEWEST_GROUPS

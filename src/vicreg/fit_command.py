@@ -51,7 +51,8 @@ def fit(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Learn an embedding of a table and save the model."""
-    from vicreg.command_table import CommandFile, check_page, checked_delimiter
+    from vicreg.command_outputs import check_page
+    from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.estimator import VICReg
     from vicreg.persistence import check_free
 

@@ -110,13 +110,8 @@ def tune(
     Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
     pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
     """
-    from vicreg.command_table import (
-        STUDY,
-        CommandFile,
-        check_no_input,
-        check_page,
-        checked_delimiter,
-    )
+    from vicreg.command_outputs import STUDY, check_no_input, check_page
+    from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.persistence import check_free
     from vicreg.places import fresh_file
     from vicreg.storages import is_url, without_password
@@ -128,8 +123,9 @@ def tune(
         storage = str(out.with_name(f"{out.name}.journal"))
     journal = None if is_url(storage) else Path(storage)
     check_page("--storage", journal, data, model=out, at_once=True)
+    check_page("--report", report, data, model=out)
+    check_page("--watch", watch, data, model=out, at_once=True)
     for option, page in (("--report", report), ("--watch", watch)):
-        check_page(option, page, data, model=out, at_once=page is watch)
         check_no_input(option, page, journal, called="the study's journal")
     check_no_input("--report", report, watch, called="the one of --watch")
     delimiter = checked_delimiter(of_table.delimiter, data)
