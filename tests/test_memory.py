@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import statistics
 import sys
-from pathlib import Path
 
 import pytest
 
 import memory
+
+#: What the rules look at fits into gaps of the heap or not, as a process's memory happens to lie:
+#: 124 to 197 MB in 25 processes of one fit, where those of other shapes lie within a twentieth.
+BY_CHANCE = 13, "fit", "array"
 
 
 @pytest.mark.slow
@@ -20,8 +22,7 @@ import memory
     [(6, "fit"), (8, "fit"), (13, "fit"), (3, "transform"), (12, "transform")],
 )
 def test_prediction_is_within_a_quarter_of_the_peak(place: int, what: str, kind: str) -> None:
-    program = Path(memory.__file__)
-    run = [sys.executable, str(program), "--one", str(place), what, kind]
-    done = subprocess.run(run, check=True, capture_output=True, text=True)
-    peak, predicted = json.loads(done.stdout)
+    processes = 5 if (place, what, kind) == BY_CHANCE else 1
+    found, predicted = memory.peaks(place, what, kind, processes=processes)
+    peak = statistics.median(found)
     assert 0.75 * peak <= predicted <= 1.25 * peak
