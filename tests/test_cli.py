@@ -672,6 +672,21 @@ def test_options_override_a_preset(tmp_path: Path, run: Any) -> None:
     assert params["random_state"] == 3
 
 
+def test_a_search_names_fields_of_a_preset(tmp_path: Path, run: Any) -> None:
+    table().write_csv(tmp_path / "t.csv")
+    model = tmp_path / "m"
+    told = run("tune", tmp_path / "t.csv", "--out", model, "--preset", "seed", "--steps", "5",
+               "--search", "projector_width=8,16", "lr=0.001:0.1:log", "--only", "--trials", "2",
+               "--finalists", "0", "-q")  # fmt: skip
+    assert told.status == 0, told.err
+    params = load(model).get_params()
+    assert params["projector"] in ((8,), (16,))
+    assert params["optimizer"] == "adam"
+    trials = pl.read_csv(model / "tuning" / "trials.csv")
+    assert {"projector_width", "lr"} <= set(trials.columns)
+    assert not {"projector_depth", "lam"} & set(trials.columns)
+
+
 def test_refit_scores_rows_that_the_fit_has_not_seen(tmp_path: Path, run: Any) -> None:
     frame = pl.concat([table()] * 2)
     frame.drop("sample").write_csv(tmp_path / "t.csv")

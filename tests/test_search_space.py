@@ -9,13 +9,14 @@ import numpy as np
 import optuna
 import pytest
 
-from vicreg.config import Config
+from vicreg.config import PRESETS, Config, preset
 from vicreg.search_space import (
     DEFAULT_SPACE,
     Choice,
     Range,
     as_document,
     draw,
+    fixed_beside,
     search_space,
     settings_of,
     values_of,
@@ -229,3 +230,21 @@ def test_a_part_of_a_field_may_be_fixed_beside_others_that_are_searched() -> Non
     space, kept = search_space({"hidden_width": [8, 16]}, {"hidden_depth": 2}, only=True)
     assert list(space) == ["hidden_width"]
     assert settings_of({**kept, "hidden_width": 8})["hidden"] == (8, 8)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_fixes_what_a_search_does_not_name(name: str) -> None:
+    base = preset(name)
+    asked = {"lr": [0.1, 0.2], "projector_width": [8, 16], "beta1": [0.8, 0.9], "swap": 0.25}
+    space, fixed = search_space(asked, fixed_beside(base, asked), only=True)
+    assert set(space) == {"lr", "projector_width", "beta1"}
+    config, usual = Config(**settings_of({**fixed, **draw_first(space)})), Config(**base)
+    assert config.projector == (8,) * len(usual.projector)
+    assert config.betas == (0.8, usual.betas[1])
+    assert (config.lr, config.swap) == (0.1, 0.25)
+    for field in set(base) - {"lr", "projector", "betas", "swap"}:
+        assert getattr(config, field) == getattr(usual, field)
+
+
+def draw_first(space: dict[str, Any]) -> dict[str, Any]:
+    return {name: domain.values[0] for name, domain in space.items()}

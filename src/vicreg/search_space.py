@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -20,6 +20,7 @@ __all__ = [
     "Range",
     "Space",
     "Suggester",
+    "fixed_beside",
     "largest",
     "search_space",
     "settings_of",
@@ -327,18 +328,44 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def values_of(config: Config, space: Space) -> dict[str, Any]:
     """The place of a configuration in a space, or the nearest place to it."""
-    known: dict[str, Any] = dataclasses.asdict(config)
+    known = {**dataclasses.asdict(config), **_derived(config)}
+    return {name: _nearest(name, domain, known.get(name)) for name, domain in space.items()}
+
+
+def fixed_beside(base: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
+    """What a base, such as a preset's arguments, still fixes beside what a search names.
+
+    A field of which the search names a part keeps the others.
+
+    Examples
+    --------
+    >>> from vicreg.search_space import fixed_beside
+    >>> fixed_beside({"lr": 0.01, "steps": 300, "projector": (100,)}, ["lr", "projector_width"])
+    {'steps': 300, 'projector_depth': 1}
+    """
+    apart = {name for name in base if any(part in named for part in MADE_OF.get(name, ()))} - set(
+        named
+    )
+    derived = _derived(Config(**base))
+    parts = {part: derived[part] for name in apart for part in MADE_OF[name] if part in derived}
+    kept = {name: value for name, value in base.items() if name not in apart}
+    return {name: value for name, value in {**kept, **parts}.items() if name not in named}
+
+
+def _derived(config: Config) -> dict[str, Any]:
+    """What the derived names stand for in a configuration; none for layers of different widths."""
+    found: dict[str, Any] = {}
     for field in ("hidden", "projector"):
         widths = getattr(config, field)
-        known[f"{field}_depth"] = len(widths)
+        found[f"{field}_depth"] = len(widths)
         if len(set(widths)) == 1:
-            known[f"{field}_width"] = widths[0]
-    known["beta1"], known["beta2"] = config.betas
+            found[f"{field}_width"] = widths[0]
+    found["beta1"], found["beta2"] = config.betas
     kinds = [kind for kind in ("swap", "mask", "noise") if getattr(config, kind) > 0]
     if kinds:
-        known["corruption"] = "+".join(kinds)
-        known["corruption_rate"] = sum(getattr(config, kind) for kind in kinds)
-    return {name: _nearest(name, domain, known.get(name)) for name, domain in space.items()}
+        found["corruption"] = "+".join(kinds)
+        found["corruption_rate"] = sum(getattr(config, kind) for kind in kinds)
+    return found
 
 
 def as_document(space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:

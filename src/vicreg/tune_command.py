@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from vicreg.config import Config
+from vicreg.config import Config, preset
 from vicreg.options import (
     AsJson,
     Data,
@@ -21,7 +21,7 @@ from vicreg.options import (
     Preset,
     Quiet,
     TableOptions,
-    settings,
+    given,
 )
 from vicreg.terminal import say
 
@@ -107,13 +107,15 @@ def tune(
 ) -> None:
     """Search for the configuration with the best embedding, and save its model.
 
-    Options of a fit are the same for all trials. OUT is the model's folder, with the trials and
-    pictures in OUT/tuning. The study is kept in OUT.journal: the same command again adds trials.
+    Options of a fit are the same for all trials, and so is what a preset sets, but for what is
+    searched by name. OUT is the model's folder, with the trials and pictures in OUT/tuning. The
+    study is kept in OUT.journal: the same command again adds trials.
     """
     from vicreg.command_outputs import STUDY, check_no_input, check_page
     from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.persistence import check_free
     from vicreg.places import fresh_file
+    from vicreg.search_space import fixed_beside
     from vicreg.storages import is_url, without_password
     from vicreg.tuning import tune as run
     from vicreg.tuning_result import write_contents
@@ -158,7 +160,7 @@ def tune(
             objective=objective,
             space=asked,
             only=only,
-            fixed=settings(preset_name, options),
+            fixed={**fixed_beside(preset(preset_name), asked), **given(options)},
             storage=storage,
             study_name=study_name,
             timeout=None if timeout is None else _seconds(timeout),
