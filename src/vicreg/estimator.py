@@ -492,6 +492,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         seed = drawn_seed(self.random_state)
         with naming(header, table):
             told = PerRow.checked(groups, sample_weight, n_rows)
+            fitted_on = fingerprint(source)  # now: what it frees, the encoding finds
             embedder = fit_embedder(
                 source,
                 config,
@@ -516,7 +517,7 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
             embedder,
             n_rows=n_rows,
             paired_columns=columns,
-            fitted_on=fingerprint(source),
+            fitted_on=fitted_on,
             fitted_with=[name for name, one in beside.items() if one is not None],
         )
         header.give_to(self)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprint"]
 
+#: Rows that are put in order for the digest at a time.
+CHUNK = 1024
+
 
 def fingerprint(source: Source) -> dict[str, Any]:
     """Rows, columns and the SHA-256 of a table's content, the same for every form of the table.
@@ -48,7 +51,8 @@ def fingerprint(source: Source) -> dict[str, Any]:
     for _, part in blocks(source):
         values = _numbers(part, names, kinds)
         has_values |= ~np.isnan(values).all(axis=0)
-        numbers.update(values.astype("<f8", copy=False).tobytes())
+        for start in range(0, len(values), CHUNK):  # in the order of rows, without a second block
+            numbers.update(np.ascontiguousarray(values[start : start + CHUNK], "<f8").data)
         for position, digest in texts.items():
             column = texts_of(part, position, names[position])
             has_values[position] |= any(text is not None for text in column)
