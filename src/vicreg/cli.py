@@ -14,7 +14,7 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from vicreg import __version__
 from vicreg.demo_command import demo
@@ -22,6 +22,7 @@ from vicreg.embed_command import embed
 from vicreg.evaluate_command import evaluate
 from vicreg.fit_command import fit
 from vicreg.info_command import info
+from vicreg.options import converted
 from vicreg.terminal import show_warning
 from vicreg.tune_command import tune
 
@@ -38,6 +39,7 @@ app = App(
     name="vicreg",
     help="Embeddings of matrices and tables without labels, learnt with VICReg.",
     version=__version__,
+    default_parameter=Parameter(converter=converted),
     suppress_keyboard_interrupt=False,  # main has a word to say about it
 )
 for _command in (demo, fit, embed, evaluate, tune, info):

@@ -26,6 +26,7 @@ __all__ = [
     "is_missing",
     "kind_of",
     "looks_like_numbers",
+    "names_of_places",
     "numbers_of",
     "parts_of",
     "texts_of",
@@ -75,6 +76,27 @@ class Column:
     categories: tuple[str | None, ...] = ()
 
 
+def names_of_places(
+    columns: Iterable[tuple[str, int]], names: Sequence[str] | None
+) -> dict[str, str]:
+    """What columns called x0, x1, ... by their places are really called; nothing if they are not.
+
+    A matrix of an AnnData has no names of its own; ``names`` are its genes', in their order, and
+    ``columns`` some of the columns with their places.
+
+    Examples
+    --------
+    >>> from vicreg.columns import names_of_places
+    >>> names_of_places([("x0", 0), ("x2", 2)], ["CD3", "CD4", "CD8"])
+    {'x0': 'CD3', 'x1': 'CD4', 'x2': 'CD8'}
+    >>> names_of_places([("CD3", 0)], ["CD3", "CD4"])
+    {}
+    """
+    if names is None or any(name != f"x{place}" for name, place in columns):
+        return {}
+    return {f"x{place}": str(name) for place, name in enumerate(names)}
+
+
 def kind_of(source: Source, position: int, name: str) -> Kind | None:
     """What a column holds; None if it holds nothing at all."""
     if not isinstance(source, nw.DataFrame):
@@ -92,13 +114,16 @@ def kind_of(source: Source, position: int, name: str) -> Kind | None:
         return "duration"
     if dtype in (nw.Datetime, nw.Date, nw.Time):
         return "datetime"
-    if dtype in (nw.String, nw.Categorical, nw.Enum):
+    if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Binary):
         return "category"
     if series.is_null().all():
         return None
     if dtype == nw.Object:
         return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
-    own = dtype if dtype != nw.Unknown else getattr(series.to_native(), "dtype", dtype)
+    own: object = dtype
+    if dtype == nw.Unknown:
+        native = series.to_native()
+        own = getattr(native, "dtype", None) or getattr(native, "type", dtype)  # PyArrow's
     raise TypeError(
         f"column {name!r} must hold numbers, text, dates or truth values, however: {own}; "
         "convert it to one of these"
@@ -375,7 +400,7 @@ def texts_of(source: Block, position: int, name: str) -> list[str | None]:
         held = "durations" if series.dtype == nw.Duration else "dates"
         raise TypeError(_no_text(name, held))
     if series.dtype in (nw.Categorical, nw.Enum):  # of whatever: intervals, dates, tuples
-        return [_text(value) for value in series.to_list()]
+        return [_text(_decoded(value, name)) for value in series.to_list()]
     return [_text(_plain(value, name)) for value in series.to_list()]
 
 
@@ -383,7 +408,20 @@ def _plain(value: Any, name: str) -> Any:
     """A value that is text, a number or missing; others are refused."""
     if not (_is_plain(value) or is_missing(value)):
         raise TypeError(_no_text(name, f"{type(value).__name__} {value!r}"))
-    return value
+    return _decoded(value, name)
+
+
+def _decoded(value: Any, name: str) -> Any:
+    """Bytes as text, which some write it as; what is none stays as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"column {name!r}: text that is bytes must be UTF-8, however: {value[:40]!r}; "
+            "decode it, or leave the column out"
+        ) from None
 
 
 def _text(value: Any) -> str | None:

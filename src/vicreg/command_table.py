@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vicreg.frames import as_frame
+from vicreg.frames import as_frame, check_shape, index_columns
 from vicreg.header import ignored, places_of
 from vicreg.sources import contents, drop_columns, is_annotated, is_h5ad, with_layer
 from vicreg.table_file import TableFile, is_csv
@@ -21,6 +21,8 @@ __all__ = ["LAYER", "CommandFile", "CommandTable", "checked_delimiter"]
 
 #: What the cells' names are called where an h5ad file has no name for them.
 CELLS = "obs_names"
+#: What pandas calls an index without a name where it writes one.
+NAMELESS = "__index_level_"
 #: Beside the columns that a model's fit has set aside: the layer of an h5ad file that it was of.
 LAYER = "layer"
 #: What is set aside for no use: a list of columns, or of genes.
@@ -137,6 +139,10 @@ class CommandFile:
                         f"{path} has {error}{fitted if layer is None else ''}"
                     ) from None
             self.n_rows, self.n_columns = self.annotated.shape
+            try:
+                check_shape((self.n_rows, self.n_columns))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
             head = self.annotated[:0]
         else:
             self._file = TableFile(
@@ -174,6 +180,7 @@ class CommandTable:
     content : narwhals.DataFrame or AnnData
         Of an AnnData the genes are the features, and the columns of ``obs`` are all set aside; so
         are the names of its cells, which are rows' ids where nothing else is. Genes can be dropped.
+        What was the index of a pandas frame is set aside too, and names rows if it has a name.
     path : Path
         What messages call it.
     """
@@ -182,11 +189,17 @@ class CommandTable:
         self._content, self._path = content, path
         self.own_id: str | None = None
         self._columns: nw.DataFrame[Any] = content
+        self._index: Sequence[str] = ()
         if is_annotated(content):
             cells = content.obs.index.name or CELLS
             if cells not in content.obs.columns:
                 self.own_id = cells
             self._columns = as_frame(content.obs.reset_index(names=cells, drop=self.own_id is None))
+            return
+        self._index = index_columns(content)
+        named = [name for name in self._index if not name.startswith(NAMELESS)]
+        if len(named) == len(self._index) == 1:
+            self.own_id = named[0]
 
     @property
     def columns(self) -> Sequence[str]:
@@ -281,7 +294,7 @@ class CommandTable:
         ValueError
             If a column of the fit is missing.
         """
-        content = self._without(aside)
+        content = self._without(aside, () if fitted is None else fitted)
         if is_annotated(content):
             return content  # a model finds genes by their names itself
         if fitted is not None:
@@ -292,7 +305,7 @@ class CommandTable:
         """A note on columns that are neither set aside nor of the fit, or nothing."""
         if fitted is None:
             return []
-        content = self._without(aside)
+        content = self._without(aside, fitted)
         return ignored(fitted, content.var_names if is_annotated(content) else content.columns)
 
     def per_row(self, aside: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,6 +316,12 @@ class CommandTable:
             if (name := aside.get(use)) is not None and name in self.columns
         }
 
+    def is_feature(self, name: str, fitted: VICReg) -> bool:
+        """Whether a column that may be set aside is a feature of a model."""
+        if self._content is not self._columns:
+            return False  # of an AnnData genes are, whatever the columns of obs are called
+        return name in getattr(fitted, "feature_names_in_", ())
+
     def check_no_feature(self, given: Mapping[str, str | None], fitted: VICReg) -> None:
         """Refuse to set aside, by the options of these names, what a model needs as a feature.
 
@@ -310,21 +329,19 @@ class CommandTable:
         ------
         ValueError
         """
-        if self._content is not self._columns:
-            return  # of an AnnData genes are the features, whatever the columns of obs are called
-        features = getattr(fitted, "feature_names_in_", ())
         for option, name in given.items():
-            if name is not None and name in features:
+            if name is not None and self.is_feature(name, fitted):
                 raise ValueError(
                     f"--{option} must name a column that is no feature of the model, however: "
                     f"{name!r} is one; name it when the model is fitted (vicreg fit --{option} "
                     f"{name})"
                 )
 
-    def _without(self, aside: Mapping[str, Any]) -> Any:
+    def _without(self, aside: Mapping[str, Any], fitted: Collection[str]) -> Any:
         """The content without what is set aside; of an AnnData all columns are, so genes alone."""
         if not is_annotated(self._content):
-            return drop_columns(self._columns, [name for _, name in _each(aside)])
+            index = [name for name in self._index if name not in fitted]
+            return drop_columns(self._columns, [*index, *(name for _, name in _each(aside))])
         dropped = [name for use, name in _each(aside) if use == DROP]
         kept = ~self._content.var_names.isin(dropped)
         return self._content if kept.all() else self._content[:, kept]

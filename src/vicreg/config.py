@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PRESETS", "Config", "config_from", "from_json", "number", "preset"]
+__all__ = ["MOST_THREADS", "PRESETS", "Config", "config_from", "from_json", "number", "preset"]
 
+#: Ends of what may be asked for where nothing else sets one: what lies beyond fits into no machine,
+#: or not into float32.
+MOST, MOST_WHOLE, WIDEST, MOST_THREADS = 1e30, 10**9, 2**20, 1024
 #: Components that are learnt before any is a detail, by default.
 LEARNT = 128
 #: Components that are neighbourhoods, at the most, and the most of those that are not learnt.
@@ -351,23 +354,34 @@ class _Number:
             return
         # numpy's scalars are numbers too; True and False are not.
         kind = numbers.Integral if self.whole else numbers.Real
+        amount = _amount(value) if isinstance(value, kind) else math.nan
         within = (
-            isinstance(value, kind)
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-            and (float(value) >= self.low if self.include_low else float(value) > self.low)
-            and (float(value) <= self.high if self.include_high else float(value) < self.high)
+            math.isfinite(amount)
+            and (amount >= self.low if self.include_low else amount > self.low)
+            and (amount <= self.high if self.include_high else amount < self.high)
         )
         if not within:
-            raise ValueError(f"{name} must be {self._words()}, however: {name}={value!r}")
+            raise ValueError(f"{name} must be {self._words(value)}, however: {name}={value!r}")
 
-    def _words(self) -> str:
+    def _words(self, value: object) -> str:
         noun = "an integer" if self.whole else "a finite number"
         noun = f"None or {noun}" if self.optional else noun
         low = f"{'at least' if self.include_low else 'above'} {self.low:g}"
-        if math.isinf(self.high):
+        # An end that is there for what machines cannot do is told to those who go beyond it.
+        is_beyond = isinstance(value, numbers.Real) and _amount(value) > self.high
+        if self.high in (MOST, MOST_WHOLE, WIDEST, MOST_THREADS) and not is_beyond:
             return f"{noun} {low}"
-        return f"{noun} {low} and {'at most' if self.include_high else 'below'} {self.high:g}"
+        return f"{noun} {low} and {'at most' if self.include_high else 'below'} {self.high:.9g}"
+
+
+def _amount(value: object) -> float:
+    """A number as a float: infinite where it is too large for one, and NaN of a truth value."""
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def _plain(value: Any) -> Any:
@@ -379,7 +393,7 @@ def _plain(value: Any) -> Any:
 
 def number(
     low: float,
-    high: float = math.inf,
+    high: float | None = None,
     *,
     include_low: bool = True,
     include_high: bool = True,
@@ -387,6 +401,8 @@ def number(
     optional: bool = False,
 ) -> _Number:
     """A check of an argument that is a number, Python's or NumPy's; ``optional``: or None.
+
+    Without ``high`` it may be anything that a machine can do with: up to 1e30, or a billion.
 
     Examples
     --------
@@ -396,6 +412,8 @@ def number(
         ...
     ValueError: n_threads must be None or an integer at least 1, however: n_threads=0
     """
+    if high is None:
+        high = MOST_WHOLE if whole else MOST
     return _Number(low, high, include_low, include_high, whole, optional)
 
 
@@ -427,11 +445,11 @@ class _NumberOr:
 
 _FLAG = _OneOf((True, False))
 _RULES: dict[str, _Rule] = {
-    "n_components": number(1, whole=True),
+    "n_components": number(1, WIDEST, whole=True),
     "detail_share": _NumberOr(number(0, 1), ("auto",)),
     "detail_scale": number(0),
     "detail_power": _NumberOr(number(0), ("auto",)),
-    "detail_waves": number(0, whole=True),
+    "detail_waves": number(0, WIDEST, whole=True),
     "neighbourhood_scale": _NumberOr(number(0), ("auto",)),
     "spectrum": _NumberOr(number(0), ("auto", "learnt")),
     "skip": _FLAG,
@@ -472,4 +490,4 @@ def _check_widths(name: str, widths: object) -> None:
     if not isinstance(widths, tuple):
         raise ValueError(f"{name} must be a sequence of widths, however: {name}={widths!r}")
     for width in widths:
-        number(1, whole=True)(name, width)
+        number(1, WIDEST, whole=True)(name, width)

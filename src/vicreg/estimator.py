@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from vicreg.config import Config, from_json, number
+from vicreg.config import MOST_THREADS, Config, from_json, number
 from vicreg.fingerprint import fingerprint
 from vicreg.fitting import fit_embedder
 from vicreg.header import (
@@ -24,7 +24,7 @@ from vicreg.header import (
     naming,
     read_checked,
 )
-from vicreg.pairs import naming_second
+from vicreg.pairs import SECOND, naming_second
 from vicreg.per_row import PerRow
 from vicreg.persistence import Artifact, read_artifact, write_artifact
 from vicreg.plain_state import plain_state
@@ -488,7 +488,8 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
         n_rows = source.shape[0]
         columns = None if X_paired is None else PairedTable()
         with naming_second():
-            paired = None if columns is None else read_checked(columns, X_paired, reset=True)
+            second = contents(X_paired)
+            paired = None if columns is None else read_checked(columns, second, reset=True)
         seed = drawn_seed(self.random_state)
         with naming(header, table):
             told = PerRow.checked(groups, sample_weight, n_rows)
@@ -509,7 +510,12 @@ class VICReg(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator): 
                 pulse=pulse,
                 whole=whole,
             )
-        embedder.notes = [named(header, table, note) for note in embedder.notes]
+        embedder.notes = [
+            SECOND + named(columns, second, note.removeprefix(SECOND))
+            if columns is not None and note.startswith(SECOND)
+            else named(header, table, note)
+            for note in embedder.notes
+        ]
         if config.kind == "auto" and embedder.table.depth is None:
             hint = layer_of_counts(table)
             embedder.notes += [] if hint is None else [hint]
@@ -595,7 +601,7 @@ def drawn_seed(random_state: Any) -> int:
 
 
 def _checked_threads(n_threads: Any) -> int | None:
-    number(1, whole=True, optional=True)("n_threads", n_threads)
+    number(1, MOST_THREADS, whole=True, optional=True)("n_threads", n_threads)
     return None if n_threads is None else int(n_threads)  # NumPy's is none that JSON knows
 
 

@@ -87,7 +87,7 @@ def evaluate(
             )
     ids = table.ids(id, fitted.aside_.get("id"))
     batches = None if batch is None else table.column(batch)
-    in_features = batch is not None and batch in getattr(fitted, "feature_names_in_", ())
+    in_features = batch is not None and table.is_feature(batch, fitted)
     if not in_features:
         aside["batch"] = batch  # a batch that the model was fitted on stays a feature
     if refit and fitted.paired_columns_ is not None:

@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["as_frame", "check_shape", "listed"]
+__all__ = ["as_frame", "check_shape", "index_columns", "listed"]
 
 
 def as_frame(data: Any) -> Any:
@@ -29,6 +29,32 @@ def as_frame(data: Any) -> Any:
         # PyArrow's, which narwhals does not know. Its table is of the same memory.
         return nw.from_arrow(data, backend="pyarrow")
     return nw.from_native(_without_sparse(data), pass_through=True)
+
+
+def index_columns(frame: nw.DataFrame[Any]) -> list[str]:
+    """Columns of a PyArrow table, or of a Parquet file, that were the index of a pandas frame.
+
+    They name rows, and are no columns of that frame.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import pyarrow as pa
+    >>> from vicreg.frames import as_frame, index_columns
+    >>> frame = pd.DataFrame({"size": [1.0, 2.0]}, index=pd.Index(["a", "b"], name="sample"))
+    >>> index_columns(as_frame(pa.Table.from_pandas(frame)))
+    ['sample']
+    """
+    native = frame.to_native()
+    if type(native).__module__.split(".")[0] != "pyarrow":
+        return []
+    try:
+        told = native.schema.pandas_metadata
+        names = told["index_columns"] if told else []
+    except (ValueError, KeyError, TypeError):  # what another writer calls pandas' metadata
+        return []
+    # An index that only counts is not written: a mapping says how.
+    return [name for name in names if isinstance(name, str) and name in frame.columns]
 
 
 def _without_sparse(data: Any) -> Any:

@@ -174,7 +174,7 @@ def read_checked(owner: BaseEstimator, X: object, *, reset: bool) -> Source:
     same order; of other tables scikit-learn wants the columns of the fit in their order.
     """
     table = contents(X)
-    source = read(table)
+    source = read(table, () if reset else getattr(owner, "feature_names_in_", ()))
     # scikit-learn's own check of names and width; of the values it knows nothing.
     native: Any = source.to_native() if isinstance(source, nw.DataFrame) else source
     if is_annotated(table):

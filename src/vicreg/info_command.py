@@ -34,6 +34,7 @@ def info(
     options: Annotated[FitOptions, Parameter(name="*")] = FitOptions(),  # type: ignore[valid-type] # noqa: B008
 ) -> None:
     """Say what a saved model is, or what a fit on a table would take of memory."""
+    from vicreg.columns import names_of_places
     from vicreg.estimator import load
 
     if estimate:
@@ -43,13 +44,20 @@ def info(
         raise ValueError("options of a fit go with --estimate; a model has them already")
     fitted = load(path)
     embedder = fitted.embedder_
-    kinds = [column.kind for column in embedder.table.columns]
+    columns = embedder.table.columns
+    kinds = [column.kind for column in columns]
+    called = names_of_places(
+        [(column.name, column.position) for column in columns],
+        getattr(fitted, "feature_names_in_", None),
+    )
     facts: dict[str, Any] = {
         "rows": fitted.n_rows_,
         "columns": fitted.n_features_in_,
         "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         "paired_columns": fitted.paired_columns_.n_features_in_ if fitted.paired_columns_ else 0,
-        "dropped": embedder.table.dropped,
+        "dropped": {
+            called.get(name, name): reason for name, reason in embedder.table.dropped.items()
+        },
         "label": fitted.aside_.get("label"),
         "id": fitted.aside_.get("id"),
         "groups": fitted.aside_.get("groups"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from vicreg.columns import names_of_places
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,7 +80,10 @@ def model_card(document: dict[str, Any], evaluation: dict[str, Any] | None = Non
     ]
     lines += [f"- {escaped(str(note))}" for note in document["notes"]]
     lines += ["", "## Scores", "", *_scores(evaluation), "", "## Columns", ""]
-    lines += _columns(columns, document["table"]["dropped"])
+    called = names_of_places(
+        [(one["name"], one["position"]) for one in columns], document["feature_names"]
+    )
+    lines += _columns(columns, document["table"]["dropped"], called)
     aside = {kind: name for kind, name in document["aside"].items() if name is not None}
     layer, dropped = aside.pop("layer", None), aside.pop("drop", [])
     lines += [f"- set aside as {kind}: {escaped(name)}" for kind, name in aside.items()]
@@ -107,18 +112,21 @@ def escaped(text: str) -> str:
     return re.sub(r"(?i)(https?|ftp|mailto):|www\.|@", lambda found: f"{found[0]}&#8203;", one_line)
 
 
-def _columns(columns: Sequence[dict[str, Any]], dropped: dict[str, str]) -> list[str]:
+def _columns(
+    columns: Sequence[dict[str, Any]], dropped: dict[str, str], called: dict[str, str]
+) -> list[str]:
     lines = ["| column | holds | becomes |", "|---|---|---|"]
     for column in columns[:MOST_COLUMNS]:
         if column["kind"] == "category":
             becomes = f"{len(column['categories']) + 1} codes"
         else:
             becomes = ", ".join(column["parts"])
-        lines.append(f"| {escaped(column['name'])} | {column['kind']} | {becomes} |")
+        name = called.get(column["name"], column["name"])
+        lines.append(f"| {escaped(name)} | {column['kind']} | {becomes} |")
     if len(columns) > MOST_COLUMNS:
         lines += ["", f"and {len(columns) - MOST_COLUMNS} more columns, named in `model.json`"]
     lines.append("")
-    lines += [f"- left out, {reason}: {escaped(name)}" for name, reason in
+    lines += [f"- left out, {reason}: {escaped(called.get(name, name))}" for name, reason in
               list(dropped.items())[:MOST_COLUMNS]]  # fmt: skip
     return lines
 

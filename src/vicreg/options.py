@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import typing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import cyclopts
 from cyclopts import Parameter
 
 from vicreg.config import Config, preset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "AsJson",
@@ -26,9 +30,33 @@ __all__ = [
     "Quiet",
     "TableOptions",
     "Weight",
+    "converted",
     "given",
     "settings",
 ]
+
+
+def converted(kind: Any, tokens: Sequence[cyclopts.Token]) -> Any:
+    """What an option's words stand for, where whole numbers are whole: cyclopts rounds 2.9 to 3.
+
+    Raises
+    ------
+    ValueError
+        If a whole number is asked for, and another one is given.
+    """
+    found = cyclopts.convert(kind, tokens)
+    values = found if isinstance(found, tuple | list) else [found]
+    for token, value in zip(tokens, values, strict=False):
+        if isinstance(value, int) and not isinstance(value, bool) and not _is_whole(token.value):
+            raise ValueError(f"{token.keyword} must be a whole number, however: {token.value}")
+    return found
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except ValueError:  # 0x10, say
+        return True
 
 
 def _documented(field_name: str) -> str:

@@ -22,7 +22,7 @@ import torch
 
 from vicreg import __version__
 from vicreg.columns import Kind
-from vicreg.config import config_from, number
+from vicreg.config import MOST_THREADS, config_from, number
 from vicreg.embedder import Embedder
 from vicreg.history import History
 from vicreg.modelcard import model_card
@@ -195,7 +195,7 @@ def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Art
     if paired is not None:
         second = TableEncoder.from_state(paired.pop("table"), _arrays(tensors, "paired."))
     config = config_from(document["config"])
-    number(1, whole=True)("n_threads", document["n_threads"])
+    number(1, MOST_THREADS, whole=True)("n_threads", document["n_threads"])
     _check_columns(table, document["n_features"])
     if paired is not None and second is not None:
         _check_columns(second, paired["n_features"])

@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import scipy.sparse
 
-from vicreg.frames import as_frame, check_shape
+from vicreg.frames import as_frame, check_shape, index_columns
 from vicreg.table_file import read_file
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ Block: TypeAlias = "NDArray[Any] | nw.DataFrame[Any]"
 Source: TypeAlias = "Block | scipy.sparse.csr_array"
 
 
-def read(data: object) -> Source:
+def read(data: object, fitted: Collection[str] = ()) -> Source:
     """Any accepted input as an array (rows, columns), a sparse array or a narwhals frame.
 
     Parameters
@@ -60,6 +60,9 @@ def read(data: object) -> Source:
         A 2-D array or nested list, a pandas, polars or pyarrow frame, a scipy sparse matrix
         (read in blocks, never dense as a whole), an AnnData (its ``X``), or the path of a CSV file,
         compressed or not, a Parquet or an h5ad file. Masked entries of a masked array are missing.
+        Of a PyArrow table or a Parquet file that pandas made, the index is left out.
+    fitted : collection of str
+        Names of columns that are not left out: what was a feature at the fit is one.
 
     Raises
     ------
@@ -79,12 +82,12 @@ def read(data: object) -> Source:
     if is_annotated(data):
         data = _checked_annotated(data)
     if isinstance(data, nw.DataFrame):
-        return _checked_frame(data)
+        return _checked_frame(data, fitted)
     if scipy.sparse.issparse(data):
         return _checked_sparse(data)
     frame = as_frame(data)
     if isinstance(frame, nw.DataFrame):
-        return _checked_frame(frame)
+        return _checked_frame(frame, fitted)
     if isinstance(frame, nw.LazyFrame):
         raise TypeError("the table must be in memory, however: a lazy frame; call .collect() first")
     try:
@@ -274,9 +277,11 @@ def drop_columns(frame: nw.DataFrame[Any], names: Sequence[str]) -> nw.DataFrame
     return frame.drop([name for name in dict.fromkeys(names) if name in frame.columns])
 
 
-def _checked_frame(frame: nw.DataFrame[Any]) -> nw.DataFrame[Any]:
-    check_shape(frame.shape)
-    return frame
+def _checked_frame(frame: nw.DataFrame[Any], fitted: Collection[str]) -> nw.DataFrame[Any]:
+    index = [name for name in index_columns(frame) if name not in fitted]
+    n_rows, n_columns = frame.shape
+    check_shape((n_rows, n_columns - len(index)))
+    return drop_columns(frame, index) if index else frame
 
 
 def _checked_annotated(data: Any) -> Any:
