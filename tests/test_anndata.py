@@ -395,6 +395,42 @@ def test_counts_in_a_layer_are_told_of_where_x_holds_none(
     assert not any("layer" in note for note in VICReg(**SMALL).fit(data).notes_)
 
 
+def test_info_and_the_card_of_a_model_name_genes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = annotated(sparse=False)
+    data.X[:, 17] = 0
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    second = annotated(sparse=False)
+    second.X[:, 5] = 0
+    second.var_names = [f"protein{i}" for i in range(second.n_vars)]
+    second.write_h5ad(tmp_path / "second.h5ad")
+    pair = ("@cells.h5ad", "--paired", "@second.h5ad")
+    on_the_command_line(tmp_path, "fit", *pair, "--out", "@m", *FIT)
+    told = capsys.readouterr().out
+    assert "dropped 1 constant column: 'gene17'" in told
+    assert "X_paired: dropped 1 constant column: 'protein5'" in told
+    on_the_command_line(tmp_path, "info", "@m", "--json")
+    assert json.loads(capsys.readouterr().out)["dropped"] == {"gene17": "constant"}
+    card = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    assert "| gene0 | number | value |" in card
+    assert "- left out, constant: gene17" in card
+    assert "x17" not in card
+
+
+def test_a_batch_called_as_a_gene_is_no_feature(
+    cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = annotated()
+    data.obs["gene3"] = np.array(["p", "q"])[np.random.default_rng(0).integers(0, 2, data.n_obs)]
+    data.write_h5ad(cells / "cells.h5ad")
+    on_the_command_line(
+        cells, "evaluate", "@m", "@cells.h5ad", "--batch", "gene3", "--no-controls", "--json"
+    )
+    card = json.loads(capsys.readouterr().out)
+    assert not any("so of course it tells batches apart" in note for note in card["notes"])
+
+
 def test_messages_and_notes_name_genes() -> None:
     data = annotated()
     dense = data.X.toarray()
@@ -449,6 +485,14 @@ def test_a_report_on_an_h5ad_file_names_its_cells(
         (("embed", "@m", "@cells.h5ad", "--out", "@o.h5"), "must end in .parquet, .csv, .npy or"),
         (("fit", "@none.h5ad", "--out", "@o"), "no such file"),
         (
+            ("embed", "@m", "@empty.h5ad", "--out", "@o.npy"),
+            "empty.h5ad: Found array with 0 sample",
+        ),
+        (
+            ("embed", "@m", "@empty.h5ad", "--out", "@o.csv"),
+            "empty.h5ad: Found array with 0 sample",
+        ),
+        (
             ("fit", "@cells.h5ad", "--out", "@o", "--groups", "no", "--watch", "@o.html"),
             "has no column 'no'",
         ),
@@ -470,6 +514,7 @@ def test_what_is_wrong_with_an_h5ad_file_is_said_before_anything_is_written(
     data = annotated()
     data.layers["spliced"] = data.X
     data.write_h5ad(cells / "cells.h5ad")
+    data[:0].copy().write_h5ad(cells / "empty.h5ad")
     data.X = None
     data.write_h5ad(cells / "bare.h5ad")
     with pytest.raises(SystemExit) as stopped:

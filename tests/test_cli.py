@@ -804,6 +804,13 @@ def test_bad_new_tables_leave_one_line_and_no_output(
     [
         (["fit", "t.csv", "--out", "m2", "--lr", "-1"], "lr must be"),
         (["fit", "t.csv", "--out", "m2", "--lr", "fast"], "--lr"),
+        (["fit", "t.csv", "--out", "m2", "--steps", "2.9"], "must be a whole number, however: 2.9"),
+        (["fit", "t.csv", "--out", "m2", "--steps", "0.4"], "must be a whole number, however: 0.4"),
+        (["fit", "t.csv", "--out", "m2", "--hidden", "8", "12.9"], "--hidden must be a whole numb"),
+        (["fit", "t.csv", "--out", "m2", "--random-state", "1.9"], "must be a whole number"),
+        (["tune", "t.csv", "--out", "m2", "--trials", "1.9"], "must be a whole number"),
+        (["fit", "t.csv", "--out", "m2", "--n-threads", "33000"], "n_threads must be None or an i"),
+        (["fit", "t.csv", "--out", "m2", "--lam", "1e300"], "lam must be a finite number at least"),
         (["fit", "t.csv", "--out", "m2", "--nonsense", "1"], "--nonsense"),
         (["fit", "t.csv"], "--out"),
         (["fit"], "requires an argument"),

@@ -146,6 +146,35 @@ def test_what_is_no_text_is_not_taken_for_one() -> None:
     assert (dates.transform(read(nothing)).numbers == 0).all()
 
 
+def test_bytes_are_the_text_that_they_encode() -> None:
+    texts = ["ü", "v", "wide"] * 20
+    raw = [text.encode() for text in texts]
+    own = read(pl.DataFrame({"b": texts, "x": np.arange(60)}))
+    table = TableEncoder.fit(own)
+    codes = table.transform(own).codes
+    arrow = [
+        pa.table({"b": pa.array(raw, kind), "x": np.arange(60)})
+        for kind in (pa.binary(), pa.large_binary())
+    ]
+    for made in (
+        *(one({"b": raw, "x": range(60)}) for one in (pd.DataFrame, pl.DataFrame)),
+        *arrow,
+    ):
+        assert TableEncoder.fit(read(made)).columns == table.columns
+        assert np.array_equal(table.transform(read(made)).codes, codes)
+    plain = np.array([["u"], ["v"], ["w"]] * 20)
+    as_bytes = TableEncoder.fit(read(plain.astype("S1")))
+    assert as_bytes.columns == TableEncoder.fit(read(plain)).columns
+    with pytest.raises(ValueError, match=r"column 'b': text that is bytes must be UTF-8, .*\\xff"):
+        table.transform(read(pd.DataFrame({"b": [b"\xff"] * 60, "x": range(60)})))
+
+
+def test_a_kind_that_is_no_columns_is_named() -> None:
+    odd = pa.table({"a": pa.array([1, 2, 3]).cast(pa.decimal256(50, 2))})
+    with pytest.raises(TypeError, match=r"column 'a' must hold .*, however: decimal256\(50, 2\)"):
+        TableEncoder.fit(read(odd))
+
+
 def test_numpys_own_dates_and_complex_numbers_among_objects() -> None:
     dates = np.datetime64("2020-01-01") + np.arange(60)
     for unit in ("D", "ns"):

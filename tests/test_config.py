@@ -13,6 +13,12 @@ import pytest
 from vicreg.config import PRESETS, Config, config_from, preset
 
 WRONG: list[tuple[str, Any]] = [
+    ("n_components", 2**40),
+    ("n_components", 10**400),
+    ("hidden", (2**21,)),
+    ("steps", 10**10),
+    ("lam", 1e300),
+    ("noise", 10**400),
     ("n_components", 0),
     ("n_components", 2.5),
     ("n_components", True),

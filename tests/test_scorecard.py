@@ -407,6 +407,38 @@ def test_a_batch_that_shifts_the_table_leaks_and_one_by_chance_does_not() -> Non
     assert not any("tells batches apart" in one.title for one in by_chance.advice)
 
 
+@pytest.mark.parametrize("each", [1, 2])
+def test_leakage_is_of_batches_that_a_probe_can_learn(each: int) -> None:
+    group = np.random.default_rng(1).integers(0, 30, 500)
+    batch = group // each
+    seen = X.copy()
+    seen[:, :15] = 16 * np.eye(30)[batch][:, :15]  # in plain sight, where there are few
+    seen[:, 15:30] = 16 * np.eye(30)[batch][:, 15:]
+    card = evaluate(small(), seen, Y, batches=batch, groups=group, maps=False, controls=False)
+    told = [note for note in card.notes if note.startswith("leakage")]
+    if each == 2:
+        assert card.scores["raw"]["leakage"] > 0.9
+        assert "no row of the others is among those that a probe learns from" in told[0]
+        return
+    assert not any("leakage" in scores for scores in card.scores.values())
+    assert "as where groups are batches" in told[0]
+
+
+def test_a_label_of_one_class_among_the_scored_rows_says_nothing() -> None:
+    rare = np.array(["m"] * 500)
+    rare[0] = "z"  # of a group that is learnt from
+    group = np.arange(500) // 4
+    model = small(steps=5).fit(X)
+    for seed in range(20):
+        card = evaluate(model, X, rare, groups=group, maps=False, controls=False, random_state=seed)
+        if card.n_groups == 1:
+            break
+    assert card.n_groups == 1
+    assert "by label, 1 class\n" in str(card)
+    assert not set(card.scores["vicreg"]) & {"silhouette", "10-NN", "linear", "ari"}
+    assert any("are of one class, 'm'" in note for note in card.notes)
+
+
 def test_more_than_a_hundred_classes_leave_out_what_takes_too_long() -> None:
     labels = np.repeat([f"c{i}" for i in range(125)], 4)
     card = evaluate(small(steps=5), X, labels, controls=False)

@@ -315,6 +315,33 @@ def test_a_masked_array_is_fitted_and_embedded_as_one_with_gaps() -> None:
     assert np.array_equal(one.transform(masked), other.transform(gaps))
 
 
+@pytest.mark.parametrize("name", [None, "sample"])
+def test_what_was_pandas_index_is_no_feature(tmp_path: Path, name: str | None) -> None:
+    whole = pd.DataFrame({"a": np.arange(90.0), "b": np.arange(90.0) % 7})
+    frame = whole[whole.b > 1].rename_axis(name)
+    path = tmp_path / "t.parquet"
+    frame.to_parquet(path)
+    own = name or "__index_level_0__"
+    assert pa.parquet.read_schema(path).names == ["a", "b", own]
+    for data in (path, pa.parquet.read_table(path), pa.Table.from_pandas(frame)):
+        assert column_names(read(data)) == ("a", "b")
+    settings: dict[str, Any] = {"steps": 3, "n_components": 4, "random_state": 0}
+    model = VICReg(**settings).fit(path)
+    assert np.array_equal(model.transform(frame), model.transform(path))
+    assert model.fitted_on_ == VICReg(**settings).fit(frame).fitted_on_
+    # What was a feature at the fit is one, wherever a file keeps it.
+    as_column = frame.reset_index(names=own)[["a", "b", own]]
+    other = VICReg(**settings).fit(as_column)
+    assert np.array_equal(other.transform(as_column), other.transform(path))
+    # No pandas' metadata, or none that it would write.
+    table = pa.table({"a": [1, 2]})
+    for odd in (b"[]", b"{}", b"{", b'{"index_columns": [{"kind": "range"}, "no"]}'):
+        assert read(table.replace_schema_metadata({b"pandas": odd})).shape == (2, 1)
+    alone = pd.DataFrame(index=pd.Index(["x", "y"], name="only"))
+    with pytest.raises(ValueError, match=r"0 feature\(s\)"):
+        read(pa.Table.from_pandas(alone))
+
+
 def test_lists_become_arrays_with_made_up_names() -> None:
     source = read([[1, 2], [3, 4]])
     assert isinstance(source, np.ndarray)

@@ -118,12 +118,14 @@ def kind_of(source: Source, position: int, name: str) -> Kind | None:
         return "category"
     if series.is_null().all():
         return None
-    if dtype == nw.Object:
-        return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
     own: object = dtype
     if dtype == nw.Unknown:
         native = series.to_native()
         own = getattr(native, "dtype", None) or getattr(native, "type", dtype)  # PyArrow's
+        if "binary" in str(own):  # other kinds than narwhals knows
+            return "category"
+    if dtype == nw.Object:
+        return _kind_of_objects(np.asarray(series.to_list(), dtype=object), name)
     raise TypeError(
         f"column {name!r} must hold numbers, text, dates or truth values, however: {own}; "
         "convert it to one of these"

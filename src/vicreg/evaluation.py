@@ -204,13 +204,19 @@ def evaluate(
     )
     clock.lap("spaces and controls")
     own_groups = None if told.groups is None else told.groups[rows.used]
-    splits = [
+    split, of_batches = (
         None if one is None else rows.probe_split(one, own_groups, division, random_state)
         for one in (judged_by, in_batches)
-    ]
+    )
+    batches_told: set[str] = set()
+    if in_batches is not None and of_batches is not None:
+        # A batch that no probe has seen is found by none, however plain it is to see.
+        of_batches = of_batches.of_learnt_classes()
+        batches_told = of_batches.tested_classes()
+        notes += _notes_on_batches(len(batches_told), in_batches.values[rows.scored])
     n_groups = 0 if judged_by is None else len(np.unique(judged_by.values[rows.scored]))
     scored = rows.at(rows.scored)
-    if judged_by is None or judged_by.is_number:
+    if judged_by is None or judged_by.is_number or n_groups < 2:
         n_clusters = cluster_count(spaces.rows["raw"][scored], random_state)
     else:
         n_clusters = n_groups
@@ -218,8 +224,8 @@ def evaluate(
         spaces,
         Judged(
             scored,
-            splits[0],
-            splits[1],
+            split,
+            of_batches,
             min(n_clusters, MOST_CLASSES),
             random_state,
             groups=None if own_groups is None else own_groups[scored],
@@ -266,7 +272,7 @@ def evaluate(
         notes=[*notes, *fit.model.notes_],
         view=view,
         batch_name=None if in_batches is None else batch_name,
-        n_batches=0 if in_batches is None else len(np.unique(in_batches.values[rows.scored])),
+        n_batches=len(batches_told),
         facts={
             "versions": _versions(),
             "table": fit.of_table,
@@ -378,7 +384,12 @@ def _notes_on(target: Target, scored: Index) -> list[str]:
     if not target.is_number and target.n_classes <= MOST_CLASSES:
         names, counts = np.unique(target.values[scored], return_counts=True)
         few = names[counts < FEW_OF_CLASS]
-        if len(few):
+        if len(names) == 1:
+            notes.append(
+                f"all rows that are scored are of one class, {str(names[0])!r}: {target.name} "
+                "says nothing of them"
+            )
+        elif len(few):
             notes.append(
                 f"fewer than {FEW_OF_CLASS} rows of {listed(few.tolist())} are scored: by a mean "
                 "over classes they count as much as all others, and no interval knows their luck"
@@ -390,6 +401,26 @@ def _notes_on(target: Target, scored: Index) -> list[str]:
             "--target number)"
         )
     return notes
+
+
+def _notes_on_batches(n_told: int, of_scored: NDArray[np.generic]) -> list[str]:
+    """Which batches the leakage is of, where it is not of all; ``n_told`` is 0 or more than 1."""
+    n_batches = len(np.unique(of_scored))
+    if n_told == n_batches:
+        return []
+    if n_batches == 1:
+        told = "left out: all rows that are scored are of one batch"
+    elif not n_told:
+        told = (
+            f"left out: of the {n_batches} batches fewer than two have rows among those that a "
+            "probe learns from, as where groups are batches"
+        )
+    else:
+        told = (
+            f"of {n_told} of the {n_batches} batches: no row of the others is among those that a "
+            "probe learns from"
+        )
+    return [f"leakage is {told}"]
 
 
 def _width(model: VICReg) -> int:

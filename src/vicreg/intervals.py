@@ -144,9 +144,19 @@ class Resampling:
         away = self.weights @ (values - value)  # large numbers would cancel
         return Estimate(float(value), value + away / self.weights.sum(axis=1))
 
-    def mean_of_classes(self, values: Matrix, classes: NDArray[np.intp]) -> Estimate:
-        """The mean over classes (0, 1, ...) of a class's mean, such as balanced accuracy."""
+    def mean_of_classes(
+        self,
+        values: Matrix,
+        classes: NDArray[np.intp],
+        counted: NDArray[np.bool_] | None = None,
+    ) -> Estimate:
+        """The mean over classes (0, 1, ...) of a class's mean, such as balanced accuracy.
+
+        Of the rows that are counted (rows,), by default all, and of the classes that these have.
+        """
         member = np.eye(int(classes.max()) + 1, dtype=np.float32)[classes]
+        if counted is not None:
+            member *= counted[:, None]
         member = member[:, member.any(axis=0)]
         of_rows = (member * np.asarray(values, dtype=np.float32)[:, None]).sum(axis=0)
         value = float(np.mean(of_rows / member.sum(axis=0)))

@@ -6,7 +6,7 @@ Every function takes a matrix (rows, dimensions) as an array and returns a numbe
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -97,6 +97,28 @@ class LabelledSplit(NamedTuple):
         if any(len(np.unique(labels[train])) < 2 for train, _ in found):
             return None
         return cls(labels, found)
+
+    def tested_classes(self) -> set[Any]:
+        """Labels of the rows that the folds are scored on."""
+        return set().union(*(self.labels[test].tolist() for _, test in self.folds))
+
+    def of_learnt_classes(self) -> LabelledSplit:
+        """Scored on rows of classes that the fold's probe has seen; not at all if on less than two.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from vicreg.metrics import LabelledSplit
+        >>> split = LabelledSplit.held_out(np.array(list("ababc")), np.arange(2), np.arange(2, 5))
+        >>> split.of_learnt_classes().folds
+        [(array([0, 1]), array([2, 3]))]
+        """
+        found = [
+            (train, test[np.isin(self.labels[test], self.labels[train])])
+            for train, test in self.folds
+        ]
+        split = LabelledSplit(self.labels, [(train, test) for train, test in found if len(test)])
+        return split if len(split.tested_classes()) > 1 else LabelledSplit(self.labels, [])
 
 
 def silhouette(embedding: Matrix, labels: Labels, *, random_state: int = 0) -> float:

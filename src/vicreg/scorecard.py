@@ -121,7 +121,7 @@ class Scorecard:
             return f"{rows}; without labels: by {self.n_groups} k-means clusters of each space"
         if not self.n_groups:
             return f"{rows}; by {self.label_name}, a quantity"
-        return f"{rows}; by {self.label_name}, {self.n_groups} classes"
+        return f"{rows}; by {self.label_name}, {self.n_groups} class{'es' * (self.n_groups > 1)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but view and model, ready for JSON."""

@@ -149,7 +149,7 @@ def score_spaces(spaces: Spaces, judged: Judged) -> tuple[Scores, dict[str, Inde
         if judged.target is not None:
             if codes is not None:
                 measured |= _by_classes(space, own, codes, judged.target, scored, rows)
-                if int(codes.max()) < MOST_CLASSES:
+                if 0 < int(codes.max()) < MOST_CLASSES:
                     measured["ari"] = rows.agreement(codes, clusters[method])
             else:
                 measured |= _by_number(space, judged.target, scored, rows)
@@ -199,6 +199,8 @@ def _by_classes(
     scored: Index,
     rows: Resampling,
 ) -> dict[str, Estimate]:
+    if not codes.any():  # one class, which says nothing
+        return {}
     measured = {"silhouette": _silhouette(own, codes, rows)}
     if split.folds:
         measured["10-NN"] = _accuracy(space, split, scored, rows, knn_predictions)
@@ -233,11 +235,12 @@ def _accuracy(
     rows: Resampling,
     probe: Callable[[Matrix, LabelledSplit], list[NDArray[np.generic]]],
 ) -> Estimate:
-    """Balanced accuracy of a probe on the scored rows whose class is known."""
+    """Balanced accuracy of a probe on those of the scored rows that its folds are scored on."""
     predicted = _in_order(probe(space, split), split)
     right = (predicted == split.labels)[scored]
     classes = np.unique(split.labels[scored], return_inverse=True)[1]
-    return rows.mean_of_classes(right.astype(np.float64), classes)
+    counted = np.isin(scored, np.concatenate([test for _, test in split.folds]))
+    return rows.mean_of_classes(right.astype(np.float64), classes, counted)
 
 
 def _in_order(predictions: list[NDArray[np.generic]], split: LabelledSplit) -> NDArray[np.generic]:
