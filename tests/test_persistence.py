@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 import safetensors.torch
 
 import vicreg.persistence
@@ -153,6 +154,12 @@ def test_a_model_of_another_version_is_told_of(
         (("table", "columns", 0, "position"), 99, "cannot read it .*no column of 4"),
         (("table", "columns"), None, "cannot read it .*TypeError"),
         (("history",), [], "cannot read it"),
+        (("notes",), "one", "cannot read it .*notes must be a list of texts, however: 'one'"),
+        (("aside",), [], "cannot read it .*aside must be names of columns"),
+        (("aside", "label"), 7, "cannot read it .*aside must be names of columns"),
+        (("feature_names",), ["a"], "cannot read it .*feature_names must be a text for each"),
+        (("n_rows",), "many", "cannot read it .*n_rows must be an integer"),
+        (("table", "columns", 0, "parts"), [], "cannot read it .*mean must hold"),
     ],
 )
 def test_a_document_that_was_made_up_is_refused(
@@ -184,6 +191,31 @@ def test_weights_that_were_made_up_are_refused(saved: Path) -> None:
     document["sha256"] = vicreg.persistence._digest(document)
     (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(ValueError, match="cannot read it .*SafetensorError"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "message"),
+    [
+        ("table.scale", lambda one: one[1:], "scale must hold"),
+        ("table.scale", lambda one: -one, "scale must be above 0"),
+        ("table.mean", lambda one: one * np.nan, "table.mean holds numbers that are not finite"),
+        ("network", lambda one: one * np.inf, "network.* holds numbers that are not finite"),
+    ],
+)
+def test_tensors_that_were_made_up_are_refused(
+    saved: Path, name: str, made: Any, message: str
+) -> None:
+    tensors = safetensors.numpy.load_file(saved / WEIGHTS)
+    place = next(one for one in sorted(tensors) if one.startswith(name))
+    weights = safetensors.numpy.save({**tensors, place: np.ascontiguousarray(made(tensors[place]))})
+    (saved / WEIGHTS).write_bytes(weights)
+    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
+    del document["sha256"]
+    document["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    document["sha256"] = vicreg.persistence._digest(document)
+    (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"cannot read it .*{message}"):
         load(saved)
 
 

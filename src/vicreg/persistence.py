@@ -189,6 +189,10 @@ def _read_files(folder: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Artifact:
+    _check_document(document)
+    broken = [name for name, one in tensors.items() if not one.isfinite().all()]
+    if broken:
+        raise ValueError(f"{broken[0]} holds numbers that are not finite")
     table = TableEncoder.from_state(document["table"], _arrays(tensors, "table."))
     paired = document.get("paired")  # models of before pairs have none
     second = None
@@ -231,7 +235,32 @@ def _artifact(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Art
     )
 
 
+def _check_document(document: dict[str, Any]) -> None:
+    """Refuse what would be noticed late, in other words; a checksum is no proof of who wrote it."""
+    names, aside = document["feature_names"], document["aside"]
+    for name in ("n_features", "n_rows"):
+        number(1, whole=True)(name, document[name])
+    if not _is_texts(document["notes"]):
+        raise TypeError(f"notes must be a list of texts, however: {document['notes']!r:.80}")
+    if names is not None and not (_is_texts(names) and len(names) == document["n_features"]):
+        raise ValueError(f"feature_names must be a text for each feature, however: {names!r:.80}")
+    if not isinstance(aside, dict) or not all(
+        one is None or isinstance(one, str) or _is_texts(one) for one in aside.values()
+    ):
+        raise TypeError(f"aside must be names of columns by their use, however: {aside!r:.80}")
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
 def _check_columns(table: TableEncoder, n_features: int) -> None:
+    n_numbers = sum(len(column.parts) for column in table.columns)
+    for name, sizes in (("mean", table.mean), ("scale", table.scale)):
+        if sizes.shape != (n_numbers,):
+            raise ValueError(f"{name} must hold {n_numbers} numbers, however: shape {sizes.shape}")
+    if not (table.scale > 0).all():
+        raise ValueError("scale must be above 0")
     for column in table.columns:
         if column.kind not in get_args(Kind) or not 0 <= column.position < n_features:
             raise ValueError(f"no column of {n_features} is {column.name!r}, {column.kind!r}")
