@@ -105,6 +105,7 @@ FOUNDATION = {
     "loss": {"precision"},
     "views": {"networks", "draws", "partners"},
     "pairs": {"networks", "views", "partners"},
+    "label_free": {"metrics"},
     "table_file": {"frames"},
     "sources": {"frames", "table_file"},
     "storages": {"journal", "owners"},

@@ -180,6 +180,29 @@ def test_a_server_that_is_stopped_ends_the_search_in_one_line(
     assert trials_of(url, "stopped")[0].state.name == "COMPLETE"
 
 
+def test_a_user_who_may_only_read_is_told_so(data: Path, url: str, tmp_path: Path) -> None:
+    with storage_of(url) as storage:  # the tables are there
+        optuna.create_study(study_name="theirs", storage=storage)
+        with storage.engine.begin() as connection:
+            for order in (
+                "CREATE ROLE reader LOGIN",
+                "GRANT USAGE ON SCHEMA public TO reader",
+                "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+            ):
+                connection.exec_driver_sql(order)
+    for_reader = url.replace("postgres:@", "reader:@")
+    assert for_reader != url
+    begun = time.monotonic()
+    for study in ("own", "theirs"):
+        worker = start(data, for_reader, tmp_path / "model", study, 1)
+        _, err = worker.communicate(timeout=240)
+        assert worker.returncode == 2
+        assert err.count("\n") == 1
+        assert "refuses what a study asks of it: permission denied for table" in err
+        assert "finished trials" not in err
+    assert time.monotonic() - begun < 60  # it is not asked again and again
+
+
 def test_heartbeats_give_a_lost_machines_trial_to_another(url: str) -> None:
     """The other machine is a trial whose heart stopped a minute ago."""
     from sqlalchemy import text

@@ -16,7 +16,6 @@ from vicreg.search_space import (
     Range,
     as_document,
     draw,
-    fixed_beside,
     search_space,
     settings_of,
     values_of,
@@ -124,6 +123,12 @@ def test_a_document_makes_the_same_space_again() -> None:
         ({"lam": {"value": [1.0]}}, "^space: lam: lam must be a finite number"),
         ({"hidden_width": "x"}, "^space: hidden_width must be a whole number from 1"),
         ({"hidden_width": [64, 2.5]}, "^space: hidden_width must be a whole number from 1"),
+        ({"hidden_depth": Range(1, 10**11)}, "^space: hidden_depth must be .* from 0 to 100, how"),
+        (
+            {"projector_depth": [1, 10**400]},
+            "^space: projector_depth must be a whole number from 0",
+        ),
+        ({"lam": Range(1, 1e308)}, "^space: lam: lam must be a finite number"),
         ({"hidden_depth": 1.5}, "^space: hidden_depth must be a whole number from 0"),
         ({"beta1": "x"}, "^space: beta1 must be a number from 0, however: 'x'"),
         ({"beta2": 2}, "^space: beta2: betas must be .* below 1, however: betas=2"),
@@ -236,7 +241,7 @@ def test_a_part_of_a_field_may_be_fixed_beside_others_that_are_searched() -> Non
 def test_a_preset_fixes_what_a_search_does_not_name(name: str) -> None:
     base = preset(name)
     asked = {"lr": [0.1, 0.2], "projector_width": [8, 16], "beta1": [0.8, 0.9], "swap": 0.25}
-    space, fixed = search_space(asked, fixed_beside(base, asked), only=True)
+    space, fixed = search_space(asked, base=base, only=True)
     assert set(space) == {"lr", "projector_width", "beta1"}
     config, usual = Config(**settings_of({**fixed, **draw_first(space)})), Config(**base)
     assert config.projector == (8,) * len(usual.projector)
@@ -244,6 +249,20 @@ def test_a_preset_fixes_what_a_search_does_not_name(name: str) -> None:
     assert (config.lr, config.swap) == (0.1, 0.25)
     for field in set(base) - {"lr", "projector", "betas", "swap"}:
         assert getattr(config, field) == getattr(usual, field)
+
+
+def test_a_base_is_of_arguments_that_go_together() -> None:
+    for base, message in (
+        ({"lamda": 3}, "base: there is no argument 'lamda'"),
+        ({"hidden_width": 64}, "base: there is no argument 'hidden_width'"),
+        ({"lr": -1}, "base: lr must be a finite number above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            search_space({}, base=base)
+    with pytest.raises(TypeError, match=r"base must be a mapping .* however: base='seed'"):
+        search_space({}, base="seed")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="projector and projector_width both say"):
+        search_space({"projector_width": [8, 16]}, {"projector": (8,)}, base=preset("seed"))
 
 
 def draw_first(space: dict[str, Any]) -> dict[str, Any]:

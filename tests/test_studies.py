@@ -219,7 +219,7 @@ def test_a_study_of_another_space_is_refused_with_what_differs(tmp_path: Path) -
     path = tmp_path / "a.journal"
     opened(path)
     with pytest.raises(
-        ValueError, match=r"made with another seed \(then 0, now 1\).*choose another study_name"
+        ValueError, match=r"made with another random_state .*choose another study_name"
     ):
         opened(path, {**DOCUMENT, "seed": 1})
     with pytest.raises(ValueError, match=r"another space.searched.lam \(then 1, now null\)"):
@@ -239,6 +239,9 @@ def test_a_strangers_study_is_refused(tmp_path: Path) -> None:
     [
         ("sqlite:///x.db", 2, "SQLite loses trials.*PostgreSQL, however: sqlite:///x.db"),
         ("post gres://x", 1, "must be a path or a database URL, however: post gres://x"),
+        ("postgresql:/me:geheim@host/name", 1, r"however: postgresql:\.\.\., without ://$"),
+        ("postgres//me:geheim@host/name", 1, r"however: postgres//\.\.\., without ://$"),
+        ("PostgreSQL+psycopg:me:geheim@host", 1, r"PostgreSQL\+psycopg:\.\.\., without ://$"),
         (Path("/"), 1, r"must be a file or a database URL, however: / \(folder\)"),
     ],
 )
@@ -265,6 +268,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password() -> None
         "postgresql://host/name?user=me&password=geheim&sslmode=require",
         "postgresql://host/name?Password=ge@heim",
         "postgresql://host/name?sslpassword=geheim&passfile=/geheim",
+        "postgresql://host/name?passwd=geheim&db_pwd=geheim",
     ],
 )
 def test_no_part_of_a_password_is_shown(url: str) -> None:
@@ -296,6 +300,24 @@ def test_an_unknown_database_is_refused() -> None:
 def test_a_journal_in_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no folder .*nowhere; make it first"):
         open_storage(tmp_path / "nowhere" / "a.journal")
+
+
+@pytest.mark.parametrize("name", ["postgresql.journal", "sqlite", "mysql_trials/a"])
+def test_a_path_may_be_called_as_a_database_is(name: str) -> None:
+    check_storage(name, 2)
+
+
+def test_a_journal_that_cannot_be_opened_says_what_to_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path / "a.journal")
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)  # root may open every file
+    with pytest.raises(PermissionError, match=r"a\.journal must be a file that can be read and wr"):
+        open_storage(tmp_path / "a.journal")
 
 
 def test_one_process_with_sqlite_works(tmp_path: Path) -> None:

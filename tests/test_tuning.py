@@ -28,6 +28,7 @@ from sklearn.datasets import load_digits, load_wine
 
 from vicreg import CollapseWarning, InterruptedWarning, TuningResult, VICReg, tune
 from vicreg.cli import main
+from vicreg.config import preset
 from vicreg.fitting import fit_embedder, fit_together
 from vicreg.journal import JournalLostError
 from vicreg.objectives import OBJECTIVES, Bench, Fits
@@ -212,7 +213,7 @@ def test_a_study_without_a_seed_is_resumed_with_its_own(tmp_path: Path) -> None:
     named: dict[str, Any] = {"space": SMALL, "storage": tmp_path / "s.journal", "finalists": 0}
     tune(X, Y, n_trials=1, **named)
     assert len(tune(X, Y, n_trials=1, **named).trials) == 2
-    with pytest.raises(ValueError, match="another seed"):
+    with pytest.raises(ValueError, match="another random_state"):
         tune(X, Y, n_trials=1, random_state=3, **named)
 
 
@@ -404,9 +405,60 @@ def test_a_study_in_which_every_trial_fails_says_why() -> None:
         )
 
 
+def test_causes_are_counted_by_their_kind() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        tune(
+            X,
+            n_trials=4,
+            space={**SMALL, "lr": {"low": 1e28, "high": 1e30}},
+            fixed={"clip_norm": 0.0, "batch_norm": False, "warmup": 0.0},
+            sampler="random",
+            random_state=0,
+        )
+    assert str(caught.value).count("DivergenceError") == 1
+    assert str(caught.value).endswith("(the last of 4)")
+
+
+def test_a_trial_that_someone_else_has_put_in_cannot_win(tmp_path: Path) -> None:
+    named: dict[str, Any] = {"space": SMALL, "storage": tmp_path / "s.journal", "random_state": 0}
+    study = tune(X, Y, n_trials=2, **named).study
+    params, distributions = study.trials[1].params, study.trials[1].distributions
+    study.add_trial(
+        optuna.trial.create_trial(params=params, distributions=distributions, value=9.0)
+    )
+    found = tune(X, Y, n_trials=1, **named)
+    assert len(found.trials) == 4
+    assert found.best_trial in (0, 1, 3)
+    assert found.trials[2]["silhouette"] == 9.0
+
+
+def test_a_result_is_of_the_moment_that_it_was_found(tmp_path: Path) -> None:
+    named: dict[str, Any] = {"space": SMALL, "storage": tmp_path / "s.journal", "random_state": 0}
+    found = tune(X, Y, n_trials=1, **named)
+    told = found.summary()
+    assert len(tune(X, Y, n_trials=1, **named).trials) == 2
+    assert found.summary() == told
+    assert found.contents()["trials.csv"].count("\n") == 2
+
+
+@pytest.mark.parametrize("name", ["paper", "seed"])
+def test_a_base_is_where_the_search_starts(name: str) -> None:
+    base = {**preset(name), "steps": 3}
+    space: dict[str, Any] = {"lr": {"low": 1e-3, "high": 1.0}, "projector_width": [16, 50, 100]}
+    found = tune(X, n_trials=1, space=space, base=base, only=True, finalists=0, random_state=0)
+    assert found.trials[0]["default"]
+    assert found.trials[0]["lr"] == base["lr"]
+    assert found.best_config.projector == (100,) * len(base["projector"])
+    assert found.best_config.optimizer == base["optimizer"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ({"study_name": "x" * 600}, "study_name must be a text of at most 512 characters, however"),
+        ({"study_name": "a\0"}, "study_name must be printable, however: study_name='a"),
+        ({"base": {"lamda": 1}}, "base: there is no argument 'lamda'"),
+        ({"y": [[1, 2], [3]]}, "y must have one value for each of .* lists of different lengths"),
         ({"n_trials": 0}, "n_trials must be an integer at least 1, however: n_trials=0"),
         ({"n_workers": 0}, "n_workers must be an integer at least 1"),
         ({"timeout": 0}, "timeout must be None or a finite number above 0, however: timeout=0"),
@@ -736,7 +788,7 @@ def test_a_trial_that_others_took_for_dead_is_theirs_and_the_search_goes_on(
     assert found.trials[2]["lam"] == found.trials[1]["lam"]
     assert found.trials[2]["retry_of"] == 1
     assert found.summary().startswith(
-        "2 trials complete, 0 pruned, 1 cut short and tried again. Best by rankme"
+        "2 trials complete, 0 pruned, 1 cut short and queued again. Best by rankme"
     )
 
 
@@ -883,7 +935,7 @@ def test_the_default_survives_every_interruption(
     assert [trial["state"] for trial in found.trials] == ["fail"] * 5 + ["complete"]
     assert [trial["cause"] for trial in found.trials] == [INTERRUPTED] * 5 + [None]
     assert all(trial["default"] for trial in found.trials)
-    assert "5 cut short and tried again. Best" in found.summary()
+    assert "5 cut short and queued again. Best" in found.summary()
 
 
 def test_ctrl_c_between_trials_queues_no_trial_that_has_ended(
@@ -982,7 +1034,10 @@ def test_the_default_stays_where_no_rows_can_judge_it_anew(tmp_path: Path) -> No
             continue
         break
     assert found.trials[found.best_trial]["default"]
-    assert "could not be judged anew: of 30 splits of the rows, none has two" in found.summary()
+    told = (
+        "could not be judged anew: by none of 30 splits of the rows; by the last one y has too few"
+    )
+    assert told in found.summary()
     found.write(tmp_path)
 
 

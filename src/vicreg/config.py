@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MOST_THREADS", "PRESETS", "Config", "config_from", "from_json", "number", "preset"]
+__all__ = [
+    "MOST_THREADS",
+    "PRESETS",
+    "Config",
+    "amount",
+    "config_from",
+    "from_json",
+    "number",
+    "preset",
+]
 
 #: Ends of what may be asked for where nothing else sets one: what lies beyond fits into no machine,
 #: or not into float32.
@@ -354,11 +363,11 @@ class _Number:
             return
         # numpy's scalars are numbers too; True and False are not.
         kind = numbers.Integral if self.whole else numbers.Real
-        amount = _amount(value) if isinstance(value, kind) else math.nan
+        size = amount(value) if isinstance(value, kind) else math.nan
         within = (
-            math.isfinite(amount)
-            and (amount >= self.low if self.include_low else amount > self.low)
-            and (amount <= self.high if self.include_high else amount < self.high)
+            math.isfinite(size)
+            and (size >= self.low if self.include_low else size > self.low)
+            and (size <= self.high if self.include_high else size < self.high)
         )
         if not within:
             raise ValueError(f"{name} must be {self._words(value)}, however: {name}={value!r}")
@@ -368,14 +377,21 @@ class _Number:
         noun = f"None or {noun}" if self.optional else noun
         low = f"{'at least' if self.include_low else 'above'} {self.low:g}"
         # An end that is there for what machines cannot do is told to those who go beyond it.
-        is_beyond = isinstance(value, numbers.Real) and _amount(value) > self.high
+        is_beyond = isinstance(value, numbers.Real) and amount(value) > self.high
         if self.high in (MOST, MOST_WHOLE, WIDEST, MOST_THREADS) and not is_beyond:
             return f"{noun} {low}"
         return f"{noun} {low} and {'at most' if self.include_high else 'below'} {self.high:.9g}"
 
 
-def _amount(value: object) -> float:
-    """A number as a float: infinite where it is too large for one, and NaN of a truth value."""
+def amount(value: object) -> float:
+    """A number as a float: infinite where it is too large for one, and NaN of a truth value.
+
+    Examples
+    --------
+    >>> from vicreg.config import amount
+    >>> amount(10**400), amount(True)
+    (inf, nan)
+    """
     if isinstance(value, bool):
         return math.nan
     try:

@@ -68,16 +68,15 @@ def choose(
     RuntimeError
         If no trial succeeded; the message has the causes.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    # Of a trial that someone else has put into the study it is not known what was fitted.
+    complete = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if "settings" in trial.user_attrs
+    ]
     if not complete:
-        causes = {
-            str(trial.user_attrs["cause"])
-            for trial in study.get_trials(deepcopy=False)
-            if "cause" in trial.user_attrs
-        }
         raise RuntimeError(
-            f"no trial of study {study.study_name!r} succeeded. Causes: "
-            f"{'; '.join(sorted(causes)) or 'none finished'}"
+            f"no trial of study {study.study_name!r} succeeded. Causes: {_causes(study)}"
         )
     default = next((trial for trial in complete if "default" in trial.user_attrs), None)
     if margin is None:
@@ -100,6 +99,22 @@ def choose(
     # Of equals it is the default, which has not been picked among many.
     best = min(range(len(judged)), key=lambda one: (places[one], judged[one] is not default, one))
     return judged[best], scores, ""
+
+
+def _causes(study: Study) -> str:
+    """Why trials failed: of each kind of cause the last one, and how many there were."""
+    told: dict[str, list[str]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if "cause" in trial.user_attrs:
+            cause = str(trial.user_attrs["cause"])
+            told.setdefault(cause.partition(":")[0], []).append(cause)
+    return (
+        "; ".join(
+            causes[-1] + (f" (the last of {len(causes)})" if len(causes) > 1 else "")
+            for _, causes in sorted(told.items())
+        )
+        or "none finished"
+    )
 
 
 def _judged_anew(

@@ -17,6 +17,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from vicreg.metrics import few_rows_allowed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -153,7 +155,7 @@ def cluster_agreement(
     """
     found = []
     # Sums of several threads are rounded in the order in which these come to an end.
-    with threadpool_limits(1):
+    with threadpool_limits(1), few_rows_allowed():
         for space in (one, other):
             count = min(n_clusters, len(space) // ROWS_OF_A_CLUSTER, len(np.unique(space, axis=0)))
             if count < 2:
@@ -195,10 +197,11 @@ def cluster_stability(
         order = random.permutation(len(train))
         halves = order[: len(order) // 2], order[len(order) // 2 :]
         seed = int(random.integers(2**31 - 1))
-        one, other = (
-            KMeans(n_clusters, n_init=3, random_state=seed).fit(train[half]).predict(test)
-            for half in halves
-        )
+        with few_rows_allowed():
+            one, other = (
+                KMeans(n_clusters, n_init=3, random_state=seed).fit(train[half]).predict(test)
+                for half in halves
+            )
         found.append(adjusted_rand_score(one, other))
     return float(np.mean(found))
 

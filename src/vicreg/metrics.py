@@ -6,6 +6,7 @@ Every function takes a matrix (rows, dimensions) as an array and returns a numbe
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.floating]
@@ -39,6 +42,7 @@ __all__ = [
     "ari",
     "cluster",
     "effective_rank",
+    "few_rows_allowed",
     "knn_accuracy",
     "knn_predictions",
     "linear_accuracy",
@@ -223,12 +227,21 @@ def trustworthiness_rows(
     return np.asarray(1 - beyond / worst)
 
 
+@contextmanager
+def few_rows_allowed() -> Iterator[None]:
+    """Without scikit-learn's warning of fewer different rows than k-means is to have clusters.
+
+    Each of them is a cluster then, which is as it should be.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
 def cluster(embedding: Matrix, n_clusters: int, *, random_state: int = 0) -> NDArray[np.intp]:
     """k-means clusters of the rows, the best of ten starts."""
     model = KMeans(n_clusters, n_init=10, random_state=random_state)
-    with warnings.catch_warnings():
-        # Fewer different rows than clusters: each is a cluster then, which is as it should be.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with few_rows_allowed():
         return np.asarray(model.fit_predict(embedding), dtype=np.intp)
 
 

@@ -149,13 +149,11 @@ class Bench:
             try:
                 if labelled:
                     other.check_labels()
-            except ValueError:
+            except ValueError as error:
+                reason = error
                 continue
             return other
-        raise ValueError(
-            f"of {MOST_SPLITS} splits of the rows, none has two classes both among those that are "
-            "fitted and those that are judged"
-        )
+        raise ValueError(f"by none of {MOST_SPLITS} splits of the rows; by the last one {reason}")
 
     def _elsewhere(self, seed: int) -> Bench:
         labels, groups = self.labels, self._all_told.groups

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from vicreg.config import Config
+from vicreg.config import Config, amount
 
 __all__ = [
     "AFTER_TRAINING",
@@ -20,7 +20,6 @@ __all__ = [
     "Range",
     "Space",
     "Suggester",
-    "fixed_beside",
     "largest",
     "search_space",
     "settings_of",
@@ -48,6 +47,8 @@ MADE_OF = {
     "mask": ("corruption", "corruption_rate"),
     "noise": ("corruption", "corruption_rate"),
 }
+#: Layers of a network, at the most.
+DEEPEST = 100
 CORRUPTIONS = ("swap", "mask", "noise", "swap+mask")
 
 
@@ -79,7 +80,7 @@ class Range:
         for bound in (self.low, self.high):
             if isinstance(bound, bool) or not isinstance(bound, numbers.Real):
                 raise ValueError(f"a range's bounds must be numbers, however: {bound!r}")
-            if not math.isfinite(bound):
+            if not math.isfinite(amount(bound)):
                 raise ValueError(f"a range's bounds must be finite, however: {bound!r}")
         if not isinstance(self.log, bool):
             raise ValueError(f"a range's log must be true or false, however: {self.log!r}")
@@ -165,6 +166,7 @@ def search_space(
     given: Mapping[str, object] | None = None,
     fixed: Mapping[str, object] | None = None,
     *,
+    base: Mapping[str, object] | None = None,
     only: bool = False,
 ) -> tuple[Space, dict[str, Any]]:
     """The space that is searched, and the arguments that are fixed.
@@ -178,6 +180,9 @@ def search_space(
         ``{"value": ...}``, which may be a list: ``{"hidden": {"value": [64, 32]}}``.
     fixed : mapping, optional
         Arguments of :class:`vicreg.VICReg` that all trials have; they leave the space.
+    base : mapping, optional
+        Arguments, such as a preset's, that are fixed too where neither of the two names them; of a
+        field of which they name a part, the other parts.
     only : bool
         Search what is given and nothing else; all other arguments have their defaults.
 
@@ -193,7 +198,7 @@ def search_space(
         If a name is unknown, a range or choice empty, or a bound or a fixed value outside what the
         argument allows.
     TypeError
-        If ``given`` or ``fixed`` is no mapping.
+        If one of the three is no mapping.
 
     Examples
     --------
@@ -203,10 +208,14 @@ def search_space(
     (Range(low=1, high=25, log=False), 300, False)
     >>> list(search_space({"spectrum": [0.0, 0.2, 1.0]}, only=True)[0])
     ['spectrum']
+    >>> base = {"lr": 0.01, "steps": 300, "projector": (100,)}
+    >>> search_space({"lr": [0.1, 0.2], "projector_width": [8, 16]}, base=base, only=True)[1]
+    {'steps': 300, 'projector_depth': 1}
     """
     for name, named, such in (
         ("space", given, "{'lam': {'low': 1, 'high': 25}}"),
         ("fixed", fixed, "{'steps': 500}"),
+        ("base", base, "vicreg.preset('seed')"),
     ):
         if named is not None and not isinstance(named, Mapping):
             raise TypeError(
@@ -214,7 +223,8 @@ def search_space(
                 f"however: {name}={named!r}"
             )
     space = {} if only else dict(DEFAULT_SPACE)
-    kept: dict[str, Any] = {name: _plain(value) for name, value in (fixed or {}).items()}
+    own = {name: _plain(value) for name, value in (fixed or {}).items()}
+    kept: dict[str, Any] = {**_fixed_beside(base or {}, {*(given or {}), *own}), **own}
     for name, entry in (given or {}).items():
         _known(name)
         if name in kept:
@@ -332,21 +342,20 @@ def values_of(config: Config, space: Space) -> dict[str, Any]:
     return {name: _nearest(name, domain, known.get(name)) for name, domain in space.items()}
 
 
-def fixed_beside(base: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
-    """What a base, such as a preset's arguments, still fixes beside what a search names.
-
-    A field of which the search names a part keeps the others.
-
-    Examples
-    --------
-    >>> from vicreg.search_space import fixed_beside
-    >>> fixed_beside({"lr": 0.01, "steps": 300, "projector": (100,)}, ["lr", "projector_width"])
-    {'steps': 300, 'projector_depth': 1}
-    """
-    apart = {name for name in base if any(part in named for part in MADE_OF.get(name, ()))} - set(
-        named
-    )
-    derived = _derived(Config(**base))
+def _fixed_beside(base: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
+    """What a base still fixes; a field of which a part is named keeps the others."""
+    fields = {field.name for field in dataclasses.fields(Config)}
+    for name in base:
+        if name not in fields:
+            raise ValueError(
+                f"base: there is no argument {name!r}; known are {', '.join(sorted(fields))}"
+            )
+    try:
+        derived = _derived(Config(**base))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"base: {error}") from None
+    apart = {name for name in base if any(part in named for part in MADE_OF.get(name, ()))}
+    apart -= set(named)
     parts = {part: derived[part] for name in apart for part in MADE_OF[name] if part in derived}
     kept = {name: value for name, value in base.items() if name not in apart}
     return {name: value for name, value in {**kept, **parts}.items() if name not in named}
@@ -507,9 +516,15 @@ def _check_value(name: str, value: Any, fixed: Mapping[str, Any]) -> None:
     if name in DERIVED and name != "corruption":
         kind = numbers.Integral if _is_whole(name) else numbers.Real
         least = int(name.endswith("_width"))
-        if isinstance(value, bool) or not isinstance(value, kind) or not float(value) >= least:
+        most = DEEPEST if name.endswith("_depth") else math.inf
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, kind)
+            or not least <= amount(value) <= most
+        ):
             noun = "a whole number" if _is_whole(name) else "a number"
-            raise ValueError(f"space: {name} must be {noun} from {least}, however: {value!r}")
+            ends = f"from {least}" + (f" to {most}" if math.isfinite(most) else "")
+            raise ValueError(f"space: {name} must be {noun} {ends}, however: {value!r}")
     values = {**fixed, name: value}
     if name.endswith("_width"):
         values.setdefault(name.replace("width", "depth"), 1)

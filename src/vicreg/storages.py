@@ -49,6 +49,8 @@ PATIENCE, PAUSE = 30.0, 0.2
 #: How often a database is opened in which another process makes the same tables.
 MOST_RACES = 10
 JOURNAL_START = b'{"op_code":'
+#: What an address of a database begins with, whatever is wrong with the rest.
+ALMOST_URL = re.compile(r"(postgres(ql)?|mysql|mariadb|sqlite|oracle|mssql)(\+\w+)?(:|//)", re.I)
 
 
 #: What may be over in a moment, and all that a storage raises that is out of reach.
@@ -77,6 +79,12 @@ def check_storage(storage: str | Path | None, n_workers: int) -> None:
             f"however: {type(storage).__name__}"
         )
     if storage is None or not is_url(storage):
+        almost = ALMOST_URL.match(storage) if isinstance(storage, str) else None
+        if almost is not None:  # the rest may hold a password
+            raise ValueError(
+                "storage must be a path or a database URL such as postgresql://user@host/name, "
+                f"however: {almost[0]}..., without ://"
+            )
         if storage is not None and Path(storage).is_dir():
             raise ValueError(
                 f"storage must be a file or a database URL, however: {storage} (folder)"
@@ -111,7 +119,7 @@ def open_storage(storage: str | Path | None) -> BaseStorage:
 
 def without_password(url: object) -> str:
     """An address without its password."""
-    named = r"([?&](?:password|sslpassword|passfile)=)[^&]*"
+    named = r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*"
     shown = re.sub(named, r"\1***", str(url), flags=re.IGNORECASE)
     # To the last @: one within a password should be written %40, and often is not.
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", shown)
@@ -126,15 +134,15 @@ def until_it_answers(action: Callable[[], T]) -> T:
     while True:
         try:
             return action()
-        except PASSING:
-            if time.monotonic() >= until:
+        except PASSING as error:
+            if time.monotonic() >= until or _is_refusal(error):
                 raise
         time.sleep(PAUSE)
 
 
 @contextmanager
 def in_words(storage: str | Path | None) -> Iterator[None]:
-    """Tell of a database that does not answer any more; a journal tells of itself.
+    """Tell of a database that refuses, or does not answer any more; a journal tells of itself.
 
     Raises
     ------
@@ -143,6 +151,11 @@ def in_words(storage: str | Path | None) -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
+        if _is_refusal(error):
+            raise ConnectionError(
+                f"storage {without_password(storage)} refuses what a study asks of it: "
+                f"{_reason(error)}; its user must be allowed to make, read and write tables"
+            ) from None
         raise ConnectionError(
             f"storage {without_password(storage)} does not answer: {_reason(error)}; "
             f"{_kept(storage)}"
@@ -178,6 +191,14 @@ def beating(study: Study, trial: Trial) -> Iterator[None]:
         heart.join()
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether a database has answered, and will not do what it was asked, now or later."""
+    import sqlalchemy.exc
+
+    refusals = sqlalchemy.exc.ProgrammingError | sqlalchemy.exc.DataError
+    return isinstance(error.__cause__, refusals)
+
+
 def _kept(storage: object) -> str:
     return (
         f"finished trials are kept in {without_password(storage)}, and the same search again adds "
@@ -195,12 +216,17 @@ def _reason(error: Exception) -> str:
 def _journal(path: Path) -> BaseStorage:
     if not path.parent.is_dir():
         raise ValueError(f"storage: there is no folder {path.parent}; make it first")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if not file.read(len(JOURNAL_START)).startswith(JOURNAL_START):
-                raise ValueError(f"storage is a file, but no journal of studies: {path}")
     try:
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as file:
+                if not file.read(len(JOURNAL_START)).startswith(JOURNAL_START):
+                    raise ValueError(f"storage is a file, but no journal of studies: {path}")
         return JournalStorage(Journal(path))
+    except PermissionError as error:
+        raise PermissionError(
+            f"storage {path} must be a file that can be read and written, however: "
+            f"{error.strerror}; allow it, or choose another storage"
+        ) from None
     except JournalLostError as error:
         raise ValueError(f"storage: {error}") from None
     except (ValueError, KeyError, AssertionError) as error:

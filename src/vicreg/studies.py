@@ -186,6 +186,9 @@ def _entries(known: Mapping[str, Any], asked: Mapping[str, Any], within: str) ->
         if was == now:
             continue
         path = f"{within}{name}"
+        if path == "seed":  # which is drawn from what was given
+            found.append("random_state (leave it out to take that of the study)")
+            continue
         if isinstance(was, dict) and isinstance(now, dict):
             found += _entries(was, now, f"{path}.")
         else:

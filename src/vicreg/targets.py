@@ -87,7 +87,13 @@ class Target:
             raise ValueError(
                 f"target must be 'auto', 'classes' or 'number', however: target={kind!r}"
             )
-        values = _as_array(y)
+        try:
+            values = _as_array(y)
+        except ValueError:
+            raise ValueError(
+                f"{argument} must have one value for each of the {n_rows} rows, "
+                "however: lists of different lengths"
+            ) from None
         if values.ndim != 1 or len(values) != n_rows:
             raise ValueError(
                 f"{argument} must have one value for each of the {n_rows} rows, "

@@ -69,6 +69,8 @@ class Plan(NamedTuple):
     data: dict[str, Any]
     #: How many trials may be begun at once.
     together: int = 1
+    #: What the first trial has, as far as the space holds it.
+    start: Config = Config()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def plan(
     device: str,
     prune: bool,
     only: bool = False,
+    base: Mapping[str, Any] | None = None,
     data: dict[str, Any] | None = None,
 ) -> Plan:
     """Check everything that can be checked before the first trial; ``data`` is known already."""
@@ -107,7 +110,8 @@ def plan(
         objective = DEFAULT_WITHOUT if labels is None else DEFAULT_WITH_LABELS
     names = _names(objective)
     chosen = objectives_named(names, labelled=labels is not None)
-    searched, kept = search_space(space, fixed, only=only)
+    searched, kept = search_space(space, fixed, base=base, only=only)
+    start = Config(**(base or {}))
     # Half-trained, trials that differ in what follows are all alike: there is nothing to prune by.
     prune = prune and not AFTER_TRAINING.issuperset(searched)
     if told.groups is not None:
@@ -127,7 +131,9 @@ def plan(
         bench.check_labels()
     data = _fingerprint(source, labels, told) if data is None else data
     together = _together(bench, searched, kept, device)
-    return Plan(source, labels, told, searched, kept, names, seed, device, prune, data, together)
+    return Plan(
+        *(source, labels, told, searched, kept, names, seed, device, prune, data, together, start)
+    )
 
 
 def _names(objective: object) -> tuple[str, ...]:
@@ -161,9 +167,9 @@ def begin(
     n_trials: int,
     is_worker: bool = False,
 ) -> Study:
-    """The plan's study, made with the default configuration first in its queue, or resumed.
+    """The plan's study, made with the plan's start first in its queue, or resumed.
 
-    Where the space does not hold the default, the point nearest to it is taken.
+    Where the space does not hold that, the point nearest to it is taken.
     """
     with quiet_optuna():
         opened, is_new = open_study(
@@ -179,7 +185,7 @@ def begin(
         opened.sampler = sampler_for(sampler, n_trials, len(of.objectives), seed)
         opened.pruner = halving(enabled=of.prune)
         if not is_worker and not any(map(_is_default, trials)):
-            inside = values_of(Config(**settings_of(of.fixed)), of.space)
+            inside = values_of(of.start, of.space)
             opened.enqueue_trial(inside, user_attrs={"default": True})
         if not is_worker:
             release_dead(opened)

@@ -99,7 +99,12 @@ def tune(
         Path | None, Parameter(help="HTML file to write: the best model, and the study's pictures.")
     ] = None,
     preset_name: Preset = "default",
-    random_state: Annotated[int, Parameter(help="Seed.", validator=Number(gte=0, lt=2**32))] = 0,
+    random_state: Annotated[
+        int | None,
+        Parameter(
+            help="Seed. [default: that of the study, or 0]", validator=Number(gte=0, lt=2**32)
+        ),
+    ] = None,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -115,7 +120,6 @@ def tune(
     from vicreg.command_table import CommandFile, checked_delimiter
     from vicreg.persistence import check_free
     from vicreg.places import fresh_file
-    from vicreg.search_space import fixed_beside
     from vicreg.storages import is_url, without_password
     from vicreg.tuning import tune as run
     from vicreg.tuning_result import write_contents
@@ -160,7 +164,8 @@ def tune(
             objective=objective,
             space=asked,
             only=only,
-            fixed={**fixed_beside(preset(preset_name), asked), **given(options)},
+            fixed=given(options),
+            base=preset(preset_name),
             storage=storage,
             study_name=study_name,
             timeout=None if timeout is None else _seconds(timeout),
@@ -170,7 +175,7 @@ def tune(
             finalists=finalists,
             margin=margin,
             device=device,
-            random_state=random_state,
+            random_state=_seed(random_state, storage, study_name, workers),
             observe=observe,
             verbose=not quiet,
         )
@@ -178,11 +183,12 @@ def tune(
         # All that may fail comes before the first file is written.
         contents, facts = result.contents(), _facts(result, out, storage)
         card = None if report is None else _report(result, table, aside, beside, data)
-    result.best_estimator_.save(out)
-    written = write_contents(contents, out / STUDY)
-    if report is not None and card is not None:
-        with fresh_file(report) as fresh:
-            fresh.write_text(card, encoding="utf-8")
+    with _resumable(storage):
+        result.best_estimator_.save(out)
+        written = write_contents(contents, out / STUDY)
+        if report is not None and card is not None:
+            with fresh_file(report) as fresh:
+                fresh.write_text(card, encoding="utf-8")
     seconds = time.perf_counter() - started
     if as_json:
         print(json.dumps({**facts, "seconds": round(seconds, 2)}))
@@ -196,6 +202,17 @@ def tune(
         f"wrote {out} and {len(written)} files in {out / STUDY} in {seconds:.0f} s; "
         f"study in {without_password(storage)}"
     )
+
+
+def _seed(given: int | None, storage: str, study_name: str, n_workers: int) -> int | None:
+    """The seed that is given, or that of a study that is there (None), or 0."""
+    from vicreg.storages import check_storage
+    from vicreg.studies import seed_of_study
+
+    if given is not None:
+        return given
+    check_storage(storage, n_workers)
+    return 0 if seed_of_study(storage, study_name) is None else None
 
 
 @contextmanager

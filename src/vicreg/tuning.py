@@ -12,7 +12,7 @@ import time
 import warnings
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.trial import TrialState
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
+#: What databases have room for.
+LONGEST_NAME = 512
+
 
 @plain_state()
 def tune(
@@ -56,6 +59,7 @@ def tune(
     objective: str | Sequence[str] | None = None,
     space: Mapping[str, object] | None = None,
     fixed: Mapping[str, object] | None = None,
+    base: Mapping[str, Any] | None = None,
     only: bool = False,
     storage: str | Path | None = None,
     study_name: str = "vicreg",
@@ -99,6 +103,10 @@ def tune(
         :func:`vicreg.search_space.search_space`.
     fixed : mapping, optional
         Arguments of :class:`vicreg.VICReg` that all trials have.
+    base : mapping, optional
+        Arguments that take the place of the default configuration, such as ``preset("seed")``: the
+        first trial has them, or is the nearest to them in the space, and all trials have those that
+        neither ``space`` nor ``fixed`` names.
     only : bool
         Search what ``space`` names and nothing else.
     storage : str or path, optional
@@ -143,7 +151,8 @@ def tune(
         For arguments that make no study, labels that do not suit the objective, groups or weights
         that do not suit the table, or a storage with another study of the same name.
     TypeError
-        If ``objective`` is no name and no sequence of names, or ``space`` or ``fixed`` no mapping.
+        If ``objective`` is no name and no sequence of names, or ``space``, ``fixed`` or ``base`` no
+        mapping.
     ConnectionError
         If a database does not answer, or not any more.
     OSError
@@ -173,8 +182,13 @@ def tune(
     n_trials, n_workers, finalists = int(n_trials), int(n_workers), int(finalists)
     check_storage(storage, n_workers)
     check_sampler(sampler)
-    if not isinstance(study_name, str) or not study_name:
-        raise ValueError(f"study_name must be a text, however: study_name={study_name!r}")
+    if not isinstance(study_name, str) or not 0 < len(study_name) <= LONGEST_NAME:
+        raise ValueError(
+            f"study_name must be a text of at most {LONGEST_NAME} characters, "
+            f"however: study_name={study_name!r:.80}"
+        )
+    if not study_name.isprintable():
+        raise ValueError(f"study_name must be printable, however: study_name={study_name!r}")
     source = read(X)
     labels = None
     if y is not None:
@@ -198,6 +212,7 @@ def tune(
         space=space,
         only=only,
         fixed=fixed,
+        base=base,
         seed=seed,
         device=device,
         prune=prune,

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class TuningResult:
     finalists: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
 
-    @property
+    @cached_property  # once: other processes may go on with the study
     def trials(self) -> list[dict[str, Any]]:
         """One dict a trial: number, state, scores, seconds, cause of a failure, parameters.
 
@@ -190,7 +191,7 @@ def _counted(trials: Sequence[Mapping[str, Any]]) -> str:
     failed = states.count("fail") - cut
     if failed:
         told += f", {failed} failed"
-    return f"{told}, {cut} cut short and tried again" if cut else told
+    return f"{told}, {cut} cut short and queued again" if cut else told
 
 
 def _causes(trials: Sequence[FrozenTrial]) -> dict[int, str]:
