@@ -101,7 +101,8 @@ def fit(method: str, X: object, *, random_state: int, overrides: dict[str, Any])
         random = np.random.default_rng(random_state)
         source = shuffle_columns(read(X), random)
         X = source if isinstance(source, np.ndarray) else source.to_native()
-    model._fit(X, untrained=method == "untrained")
+    # Whole: half a fit, after Ctrl-C, must not be taken for a measurement.
+    model._fit(X, untrained=method == "untrained", whole=True)
     return lambda rows: model.transform(rows)
 
 

@@ -219,7 +219,8 @@ def run(planned: Sequence[Task], jobs: int) -> None:
                 future.result()
                 print(f"{done} of {len(planned)} splits done", flush=True)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in futures:  # leaving the pool would wait for all that are queued
+                future.cancel()
             raise
 
 

@@ -38,7 +38,7 @@ SHELLS = {
     *("embedding_file", "memory", "modelcard", "persistence", "places", "progress"),
     *("evaluation", "events", "importance", "intervals", "live", "maps", "packing", "plots"),
     *("report", "scorecard", "scored_rows", "scores", "shown_columns", "spaces", "targets"),
-    *("verdict", "view", "finalists", "journal", "label_free", "objectives", "owners"),
+    *("verdict", "view", "finalists", "journal", "objectives", "owners"),
     *("search_space", "storages", "studies", "study_page", "study_plots", "trial_loop", "trials"),
     *("tuning", "tuning_result", "workers"),
 }

@@ -61,7 +61,7 @@ def summarise(records: dict[str, Any], margin: float = LABEL_FREE_MARGIN) -> dic
 
 
 def on_other_rows(records: dict[str, Any]) -> dict[str, Any]:
-    """The records with the truth of other rows, which no objective saw, nor the labels.
+    """The records with the truth of another split, drawn apart: a quarter of its rows are the same.
 
     The best of many trials is partly the luckiest. :data:`LABELS` is one more objective: what the
     truth of the first rows, which it is, says of the others is what any objective could.

@@ -124,6 +124,30 @@ def test_the_page_is_whole_at_every_moment_of_a_fit(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["live.html"]
 
 
+@pytest.mark.parametrize(
+    ("stopped", "words"), [("early", ", stopped early;"), ("interrupted", ", interrupted;"),
+                           ("finished", " s;")],
+)  # fmt: skip
+def test_a_page_that_has_ended_says_how_and_promises_nothing(
+    tmp_path: Path, stopped: str, words: str
+) -> None:
+    path = tmp_path / "live.html"
+    page = LivePage(path, "fit", 5000, every=0)
+    with page:
+        small().fit(X, observe=page)
+        assert " s to go; loss" in path.read_text(encoding="utf-8")
+        page.ended(31, stopped)  # after the last moment
+    done = path.read_text(encoding="utf-8")
+    assert "Step 31 of 5000 after " in done
+    assert f"{words} loss" in done
+    assert "to go" not in done
+
+
+def test_half_a_pair_of_utf_16_costs_no_page(tmp_path: Path) -> None:
+    write_live_page(tmp_path / "p.html", LiveState("a\ud800b", told="\udfff"))
+    assert "a?b" in (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
 def test_the_page_is_not_written_more_often_than_asked(tmp_path: Path) -> None:
     path = tmp_path / "live.html"
     page = LivePage(path, "fit", 30, every=1e9)

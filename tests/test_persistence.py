@@ -182,14 +182,19 @@ def test_a_document_that_was_made_up_is_refused(
         load(saved)
 
 
-def test_weights_that_were_made_up_are_refused(saved: Path) -> None:
-    weights = (saved / WEIGHTS).read_bytes()[:100]
+def with_weights(saved: Path, weights: bytes) -> None:
+    """Others in place of a model's own, and the checksums that are theirs."""
     (saved / WEIGHTS).write_bytes(weights)
     document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
     del document["sha256"]
     document["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     document["sha256"] = vicreg.persistence._digest(document)
     (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_weights_that_were_made_up_are_refused(saved: Path) -> None:
+    weights = (saved / WEIGHTS).read_bytes()[:100]
+    with_weights(saved, weights)
     with pytest.raises(ValueError, match="cannot read it .*SafetensorError"):
         load(saved)
 
@@ -209,12 +214,7 @@ def test_tensors_that_were_made_up_are_refused(
     tensors = safetensors.numpy.load_file(saved / WEIGHTS)
     place = next(one for one in sorted(tensors) if one.startswith(name))
     weights = safetensors.numpy.save({**tensors, place: np.ascontiguousarray(made(tensors[place]))})
-    (saved / WEIGHTS).write_bytes(weights)
-    document = json.loads((saved / DOCUMENT).read_text(encoding="utf-8"))
-    del document["sha256"]
-    document["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    document["sha256"] = vicreg.persistence._digest(document)
-    (saved / DOCUMENT).write_text(json.dumps(document), encoding="utf-8")
+    with_weights(saved, weights)
     with pytest.raises(ValueError, match=f"cannot read it .*{message}"):
         load(saved)
 

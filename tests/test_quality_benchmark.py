@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import scores
 import summary
 import tables
 import vicreg
+import vicreg.training
 from quality import Contestant
 from records import Record
 from vicreg import VICReg, vicreg_loss
@@ -244,6 +247,30 @@ def test_other_settings_or_code_are_measured_anew(
 
 def test_files_that_versions_leave_out_are_there() -> None:
     assert {path.stem for path in SOURCE.glob("*.py")} >= records.SHELLS | records.TABLE_FILES
+
+
+def test_versions_leave_out_no_file_that_a_fit_depends_on() -> None:
+    code = "import sys, vicreg.fitting; print(*(one for one in sys.modules if 'vicreg.' in one))"
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    loaded = {name.removeprefix("vicreg.") for name in done.stdout.split()}
+    assert {"training", "label_free"} <= loaded
+    assert loaded & records.SHELLS <= {"progress"}  # a bar, which changes no number
+
+
+def test_half_a_fit_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 5))
+
+    factor = vicreg.training._Course.factor
+
+    def interrupted(course: Any, step: int) -> float:
+        if step == 5:
+            raise KeyboardInterrupt
+        return factor(course, step)
+
+    monkeypatch.setattr("vicreg.training._Course.factor", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        methods.fit("vicreg", X, random_state=0, overrides=SHORT)
 
 
 def test_the_version_is_that_of_the_code_a_method_runs(

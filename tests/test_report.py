@@ -284,10 +284,14 @@ def test_a_table_of_a_few_rows_has_a_page(rows: int) -> None:
 
 def test_whole_numbers_keep_every_digit() -> None:
     days = np.array([20200107.0, 20200109.0, np.nan])
-    shares = np.array([0.5, 1e9, 1.0])
-    view = View(np.arange(3), ["a", "b", "c"], {"day": days, "share": shares})
+    shares = np.array([0.5, 1e6, 1.0])
+    others = {"moment": [1700000150.25, 0.5, 1], "beyond": [0.5, 1e39, 1], "tiny": [1e-300, 0.5, 0]}
+    columns = {"day": days, "share": shares, **{k: np.array(v) for k, v in others.items()}}
+    view = View(np.arange(3), ["a", "b", "c"], columns)
     view.colours["cluster of the embedding"] = np.array(["", "cluster 1", ""])
-    day, share, clusters = pack_view(view, None, 10**6)["colours"]
+    day, share, *wide, clusters = pack_view(view, None, 10**6)["colours"]
+    for one, values in zip(wide, others.values(), strict=True):
+        assert array(one["values"], "<f8").tolist() == values
     assert clusters["none"] == "not scored"  # of the others it is missing
     assert np.array_equal(array(day["values"], "<f8"), days, equal_nan=True)
     assert np.array_equal(array(share["values"], "<f4"), shares.astype(np.float32))

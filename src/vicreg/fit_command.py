@@ -100,6 +100,8 @@ def fit(
             observe=_all_of(observers),
             pulse=None if page is None else page.pulse,
         )
+        if page is not None:
+            page.ended(model.n_iter_, model.history_["stopped"])
     model.aside_ = aside
     model.save(out)
     seconds = time.perf_counter() - started

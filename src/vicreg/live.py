@@ -93,7 +93,7 @@ class WatchedPage:
 
     def __init__(self, path: Path, title: str, *, every: float) -> None:
         self._path, self._every = path, every
-        self._state = LiveState(title, told="The table is being read.")
+        self._state = LiveState(title, told="The work has begun.")
         self._written = -float("inf")
 
     def __enter__(self) -> Self:
@@ -106,8 +106,8 @@ class WatchedPage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._tell()
         self._state.running = False
+        self._tell()
         self._state.status = "finished" if kind is None else "stopped"
         if error is not None:
             self._state.told += f" {type(error).__name__}: {error}".rstrip(": ")
@@ -142,6 +142,8 @@ class LivePage(WatchedPage):
         super().__init__(path, title, every=every)
         self._steps = steps
         self._of_moment = ""
+        self._stood: tuple[int, float, float] | None = None
+        self._ended_by = ""
 
     def __call__(self, moment: Moment) -> None:
         for name, value in moment._asdict().items():
@@ -153,10 +155,25 @@ class LivePage(WatchedPage):
         """Between two moments only the sentence changes, not the curves."""
         self._stand(sign.step, sign.total, sign.seconds)
 
+    def ended(self, step: int, stopped: str) -> None:
+        """The fit has ended at a step, in a way that its history names."""
+        if self._stood is not None:
+            self._stood = (step, *self._stood[1:])
+        self._ended_by = {"early": ", stopped early", "interrupted": ", interrupted"}.get(
+            stopped, ""
+        )
+
     def _stand(self, step: int, total: float, seconds: float) -> None:
+        self._stood = step, total, seconds
+        self._refresh()
+
+    def _tell(self) -> None:
+        if self._stood is None:
+            return
+        step, total, seconds = self._stood
         left = seconds / step * (self._steps - step)
+        ending = f", about {left:.0f} s to go" if self._state.running else self._ended_by
         self._state.told = (
-            f"Step {step} of {self._steps} after {seconds:.0f} s, about {left:.0f} s to go; "
+            f"Step {step} of {self._steps} after {seconds:.0f} s{ending}; "
             f"loss {total:.4g}{self._of_moment}."
         )
-        self._refresh()

@@ -111,10 +111,11 @@ def _column(column: ShownColumn) -> dict[str, Any]:
 
 def _colour(name: str, values: NDArray[Any]) -> dict[str, Any]:
     if values.dtype.kind == "f":
-        # Whole numbers may be names, of which no digit must change.
-        known = values[np.isfinite(values)]
-        whole = bool((known == np.rint(known)).all() and (np.abs(known) > 2**24).any())
-        return _number(name, values, wide=whole)
+        # Where 32 bits hold no fractions, the page would show what they hold as whole numbers, and
+        # no digit of a name must change; what is beyond them would be missing.
+        sizes = np.abs(values[np.isfinite(values) & (values != 0)])
+        wide = bool(((sizes >= 2**23) | (sizes < np.finfo(np.float32).tiny)).any())
+        return _number(name, values, wide=wide)
     names, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) > MOST_TEXTS:
         kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_TEXTS - 1])

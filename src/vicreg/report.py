@@ -123,7 +123,7 @@ def render_page(
     )
     from markupsafe import Markup
 
-    return environment.get_template("report.html.jinja").render(
+    page = environment.get_template("report.html.jinja").render(
         title=title,
         made_with=f"vicreg {__version__}",
         cards=cards,
@@ -144,6 +144,8 @@ def render_page(
             if any(name in (*card["measures"], *card["diagnostics"]) for card in cards)
         ],
     )
+    # Half of a pair of UTF-16, which a name may be, has no UTF-8: it must not cost the work.
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def pictures_of(pictures: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:

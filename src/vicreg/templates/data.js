@@ -59,7 +59,7 @@ function figure(value) {
   if (value === null || !Number.isFinite(value)) return "missing";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e15) return String(value);
+  if (Number.isSafeInteger(value)) return String(value);
   return size >= 1e6 || size < 1e-3 ? value.toExponential(3) : String(Number(value.toPrecision(6)));
 }
 

@@ -286,7 +286,8 @@ class Explorer {
         most.map(([name, count]) => `${name} ${Math.round((100 * count) / rows.length)} %`).join(", ")));
     } else {
       const values = rows.map((row) => this.colour.values[row]).filter(Number.isFinite).sort((a, b) => a - b);
-      const middle = values[Math.floor(values.length / 2)];
+      const half = values.length / 2;
+      const middle = (values[Math.floor(half)] + values[Math.ceil(half) - 1]) / 2;
       parts.push(element("p", { class: "small" }, `${this.colour.name}: median ${this.colour.told(middle ?? NaN)}, ` +
         `scale from ${this.colour.told(steps.low)} to ${this.colour.told(steps.high)}`));
     }
